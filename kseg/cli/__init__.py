@@ -1,0 +1,1 @@
+"""The console commands: thin, each readable as the outline of its program."""

@@ -1,0 +1,26 @@
+"""Everything kseg raises on purpose.
+
+    KsegError
+    +-- ConfigError     a setting that cannot be
+    +-- DataError       a picture, a mask or a folder that cannot be used
+    +-- TrainingError   a training that cannot start, go on or be resumed
+
+The library raises; the commands print the message, without a traceback, and leave with status 1.
+A message names the file, what was found in it, and what to do about it.
+"""
+
+
+class KsegError(Exception):
+    """Base of all of kseg's own errors; its text is complete enough to be shown to the user as it is."""
+
+
+class ConfigError(KsegError):
+    """A setting is unknown, of the wrong type, or impossible."""
+
+
+class DataError(KsegError):
+    """A picture, a mask or a folder of them cannot be used."""
+
+
+class TrainingError(KsegError):
+    """A training cannot start, go on, or be resumed."""

@@ -1,0 +1,1 @@
+"""What a network is trained towards (losses) and judged by (metrics)."""
