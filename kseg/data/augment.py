@@ -1,0 +1,129 @@
+"""Random changes of a training sample: ``(picture, mask, seed) -> (picture, mask)``, always as a pair.
+
+Every draw is a function of ``seed`` alone (TensorFlow's stateless random numbers), so that the same seed gives the
+same sample on any machine, in any order. Each kind of change draws from a stream of its own: switching one on does
+not change the others.
+"""
+
+from enum import IntEnum
+
+import tensorflow as tf
+
+from kseg.config import AugmentationSettings
+
+
+class Stream(IntEnum):
+    """Names of the random streams; the numbers are part of what makes a run repeatable."""
+
+    HORIZONTAL_FLIP = 0
+    VERTICAL_FLIP = 1
+    TRANSPOSE = 2
+    SCALE = 3
+    ROTATION = 4
+    CENTRE = 5
+    BRIGHTNESS = 6
+    CONTRAST = 7
+    SATURATION = 8
+    HUE = 9
+    BLUR = 10
+
+
+def augment(
+    picture: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, settings: AugmentationSettings, ignore_class: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One random variant of a sample.
+
+    ``picture`` uint8 (H, W, 3), ``mask`` uint8 (H, W), ``seed`` int32 (2,). The order is fixed: flips, then scale
+    and rotation in one resampling, then colour, then blur. Pixels that come from outside the picture mirror it, and
+    are ``ignore_class`` in the mask.
+    """
+    picture, mask = _flip(picture, mask, seed, settings)
+    if settings.scale or settings.rotation:
+        picture, mask = _warp(picture, mask, seed, settings, ignore_class)
+    picture = _recolour(picture, seed, settings)
+    if settings.blur:
+        picture = tf.where(_happens(seed, Stream.BLUR, settings.blur), _blur(picture), picture)
+    return picture, mask
+
+
+def _uniform(seed: tf.Tensor, stream: Stream, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()) -> tf.Tensor:
+    stream_seed = tf.random.experimental.stateless_fold_in(seed, int(stream))
+    return tf.random.stateless_uniform(shape, stream_seed, low, high)
+
+
+def _happens(seed: tf.Tensor, stream: Stream, probability: float) -> tf.Tensor:
+    return _uniform(seed, stream) < probability
+
+
+def _flip(
+    picture: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, settings: AugmentationSettings
+) -> tuple[tf.Tensor, tf.Tensor]:
+    changes = (
+        (Stream.HORIZONTAL_FLIP, settings.horizontal_flip, lambda x: x[:, ::-1]),
+        (Stream.VERTICAL_FLIP, settings.vertical_flip, lambda x: x[::-1]),
+        (Stream.TRANSPOSE, settings.transpose, lambda x: tf.experimental.numpy.swapaxes(x, 0, 1)),
+    )
+    for stream, probability, change in changes:
+        if probability:
+            happens = _happens(seed, stream, probability)
+            picture = tf.where(happens, change(picture), picture)
+            mask = tf.where(happens, change(mask), mask)
+    return picture, mask
+
+
+def _warp(
+    picture: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, settings: AugmentationSettings, ignore_class: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Enlarge or reduce, and turn, about a random point: bilinear for the picture, nearest for the mask."""
+    factor = 1.0 + _uniform(seed, Stream.SCALE, -settings.scale, settings.scale)
+    radians = settings.rotation * 3.141592653589793 / 180.0
+    angle = _uniform(seed, Stream.ROTATION, -radians, radians)
+    size = tf.cast(tf.shape(mask), tf.float32)
+    centre = _uniform(seed, Stream.CENTRE, shape=(2,)) * (size - 1.0)
+    y, x = centre[0], centre[1]
+    # The inverse map, output pixel -> input pixel: turn and shrink about (x, y).
+    cosine, sine = tf.cos(angle) / factor, tf.sin(angle) / factor
+    shift_x = x - cosine * x + sine * y
+    shift_y = y - sine * x - cosine * y
+    transform = tf.stack([cosine, -sine, shift_x, sine, cosine, shift_y, 0.0, 0.0])[None]
+
+    def resample(image: tf.Tensor, interpolation: str, mode: str, fill: float) -> tf.Tensor:
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=image[None],
+            transforms=transform,
+            output_shape=tf.shape(mask),
+            fill_value=fill,
+            interpolation=interpolation,
+            fill_mode=mode,
+        )[0]
+
+    warped_picture = resample(picture, "BILINEAR", "REFLECT", 0.0)
+    warped_mask = resample(mask[..., None], "NEAREST", "CONSTANT", float(ignore_class))[..., 0]
+    return tf.ensure_shape(warped_picture, picture.shape), tf.ensure_shape(warped_mask, mask.shape)
+
+
+def _recolour(picture: tf.Tensor, seed: tf.Tensor, settings: AugmentationSettings) -> tf.Tensor:
+    if not (settings.brightness or settings.contrast or settings.saturation or settings.hue):
+        return picture
+    colours = tf.cast(picture, tf.float32) / 255.0
+    if settings.brightness:
+        colours += _uniform(seed, Stream.BRIGHTNESS, -settings.brightness, settings.brightness)
+    if settings.contrast:
+        factor = 1.0 + _uniform(seed, Stream.CONTRAST, -settings.contrast, settings.contrast)
+        colours = tf.image.adjust_contrast(colours, factor)
+    colours = tf.clip_by_value(colours, 0.0, 1.0)  # what follows is defined for colours only
+    if settings.saturation:
+        factor = 1.0 + _uniform(seed, Stream.SATURATION, -settings.saturation, settings.saturation)
+        colours = tf.image.adjust_saturation(colours, factor)
+    if settings.hue:
+        colours = tf.image.adjust_hue(colours, _uniform(seed, Stream.HUE, -settings.hue, settings.hue))
+    return tf.cast(tf.round(tf.clip_by_value(colours, 0.0, 1.0) * 255.0), tf.uint8)
+
+
+def _blur(picture: tf.Tensor) -> tf.Tensor:
+    """A 5x5 binomial blur, a Gaussian of deviation 1, over the mirrored picture."""
+    row = tf.constant([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
+    kernel = tf.tile(tf.tensordot(row, row, axes=0)[..., None, None], (1, 1, 3, 1))
+    padded = tf.pad(tf.cast(picture, tf.float32), ((2, 2), (2, 2), (0, 0)), mode="REFLECT")
+    blurred = tf.nn.depthwise_conv2d(padded[None], kernel, strides=(1, 1, 1, 1), padding="VALID")[0]
+    return tf.cast(tf.round(blurred), tf.uint8)

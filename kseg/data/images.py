@@ -1,0 +1,117 @@
+"""Reading picture and mask files, each turned upright once by its own EXIF orientation, and fitting them to a size.
+
+A picture is uint8 (H, W, 3), RGB. A mask, as stored, is an integer array (H, W) of values or uint8 (H, W, 3) of
+colours; as used, it is uint8 (H, W) of class ids (see ``kseg.data.labels``).
+"""
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from kseg.errors import DataError
+
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MASK_ENDING = ".png"
+
+MAX_PIXELS = 200_000_000
+"""A file that claims more is refused from its header, before anything is allocated."""
+
+MIN_SIDE = 2
+"""A picture of one row or column shows nothing; it is a broken download or a tracking pixel."""
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """The picture in a file, upright: uint8 (H, W, 3), RGB. Raises DataError naming the file and the cause."""
+    picture = _open(path)
+    if picture.mode.startswith("I;16"):
+        return np.repeat((np.asarray(picture) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if picture.mode in {"I", "F"}:
+        raise DataError(f"{path}: {picture.mode} pixels of 32 bits; convert it to 8 bits a channel")
+    return np.asarray(picture.convert("RGB"))
+
+
+def read_mask(path: Path, *, colours: bool) -> np.ndarray:
+    """What a mask file stores, upright. Raises DataError naming the file and the cause.
+
+    ``colours`` False: (H, W) values; of a palette file its indices, of an RGB file with equal channels one of them.
+    ``colours`` True: uint8 (H, W, 3), RGB; a palette is looked up, grey becomes three equal channels.
+    """
+    mask = _open(path)
+    if colours:
+        return np.asarray(mask.convert("RGB"))
+    if mask.mode in {"RGB", "RGBA", "LA"}:
+        channels = np.asarray(mask.convert("RGB"))
+        if (channels != channels[..., :1]).any():
+            raise DataError(
+                f"{path}: a coloured mask, and data.mask_values names no colours; "
+                'say what they mean, such as mask_values = { "128,0,0" = 1 }'
+            )
+        return channels[..., 0]
+    return np.asarray(mask.convert("L") if mask.mode == "1" else mask)
+
+
+def _open(path: Path) -> Image.Image:
+    """Decode a file whole and turn it upright."""
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty; copy it again or remove it")
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")  # Pillow's remarks on harmless metadata
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(
+                    f"{path}: claims {image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}; reduce it"
+                )
+            if min(image.size) < MIN_SIDE:
+                raise DataError(f"{path}: only {image.width} x {image.height} pixels; remove it")
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError:
+        raise DataError(
+            f"{path}: not a picture, whatever its name says; replace it, remove it, "
+            'or leave it out with on_bad_sample = "skip"'
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: {error}; reduce it") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on damage
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            f"{path}: cannot be decoded ({reason}); copy it again, remove it, "
+            'or leave it out with on_bad_sample = "skip"'
+        ) from None
+
+
+def fit_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A uint8 picture at another size: averaged over areas when it shrinks, linear when it grows."""
+    shrinks = height * width < picture.shape[0] * picture.shape[1]
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Class ids at another size: of the nearest pixel by centres, so that no id is invented."""
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def fit_pair(
+    picture: np.ndarray, mask: np.ndarray, size: tuple[int, int], *, resize: str, ignore_class: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A sample at the network's size.
+
+    ``stretch`` fills ``size`` (height, width) with the picture; ``pad`` keeps its aspect, centres it on black and
+    fills the rest of the mask with ``ignore_class``.
+    """
+    height, width = size
+    if resize == "stretch":
+        return fit_picture(picture, height, width), fit_mask(mask, height, width)
+    factor = min(height / picture.shape[0], width / picture.shape[1])
+    inner_height = min(height, max(1, round(picture.shape[0] * factor)))
+    inner_width = min(width, max(1, round(picture.shape[1] * factor)))
+    top, left = (height - inner_height) // 2, (width - inner_width) // 2
+    inner = slice(top, top + inner_height), slice(left, left + inner_width)
+    padded_picture = np.zeros((height, width, 3), np.uint8)
+    padded_mask = np.full((height, width), ignore_class, np.uint8)
+    padded_picture[inner] = fit_picture(picture, inner_height, inner_width)
+    padded_mask[inner] = fit_mask(mask, inner_height, inner_width)
+    return padded_picture, padded_mask

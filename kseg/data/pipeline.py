@@ -1,0 +1,88 @@
+"""tf.data pipelines: an endless, resumable one for training, and one pass over every sample for evaluation.
+
+Batches are picture uint8 (B, H, W, 3) RGB and mask uint8 (B, H, W) class ids.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from kseg.config import AugmentationSettings
+from kseg.data.augment import augment
+from kseg.data.loading import Loader
+
+BATCHES_AHEAD = 2
+"""Batches prepared while the network works on one; more would only take memory."""
+
+
+class TrainingOrder:
+    """Which sample stands at each position of the endless training stream.
+
+    The stream is one shuffled pass over all samples after the other. The order within pass ``e`` is a function of
+    (seed, e) alone and is computed per position, without a list in memory (a keyed permutation), so that training
+    can begin at any position, and two machines agree on it without talking.
+    """
+
+    def __init__(self, indices: Sequence[int], seed: int) -> None:
+        self.indices = tf.constant(np.asarray(indices, np.int64))
+        self.seed = seed
+
+    def at(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """``position`` int64 () -> (index of the sample in the source, seed int32 (2,) of its augmentation)."""
+        count = self.indices.shape[0]
+        number = position // count  # of the pass
+        pass_seed = tf.random.experimental.stateless_fold_in([self.seed, 0], number)
+        place = tf.random.experimental.index_shuffle(position % count, pass_seed, max_index=count - 1)
+        index = self.indices[place]
+        return index, tf.random.experimental.stateless_fold_in(pass_seed, index)
+
+    def batch(self, step: int, batch_size: int) -> list[int]:
+        """The samples, by index, that training step ``step`` (from 0) works on."""
+        positions = range(step * batch_size, (step + 1) * batch_size)
+        return [int(self.at(tf.constant(position, tf.int64))[0]) for position in positions]
+
+
+def training_pipeline(
+    loader: Loader,
+    order: TrainingOrder,
+    augmentation: AugmentationSettings,
+    *,
+    ignore_class: int,
+    batch_size: int,
+    first_step: int,
+    steps: int,
+) -> tf.data.Dataset:
+    """Batches for the steps ``first_step`` ... ``steps - 1``.
+
+    Order: shuffle positions -> load (decode and resize, or from the cache) -> augment -> batch -> prefetch.
+    Augmentation comes after the cache, so that every pass sees new variants. Every batch is full: the last of a
+    pass takes its rest from the next pass, and BatchNorm never sees a batch of one.
+    """
+    height, width = loader.size
+
+    def sample(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        index, seed = order.at(position)
+        picture, mask = _load(loader, index)
+        return augment(picture, mask, seed, augmentation, ignore_class)
+
+    positions = tf.data.Dataset.range(first_step * batch_size, steps * batch_size)
+    samples = positions.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = samples.batch(batch_size, drop_remainder=True)
+    return batches.prefetch(BATCHES_AHEAD)
+
+
+def evaluation_pipeline(loader: Loader, indices: Sequence[int], *, batch_size: int) -> tf.data.Dataset:
+    """Every sample of ``indices`` exactly once, in that order, unchanged; the last batch may be smaller."""
+    samples = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64)).map(
+        lambda index: _load(loader, index), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return samples.batch(batch_size).prefetch(BATCHES_AHEAD)
+
+
+def _load(loader: Loader, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    # stateful=False: loading depends on nothing but the index, so tf.data may run several at once in
+    # deterministic mode, too.
+    picture, mask = tf.numpy_function(loader.load, [index], (tf.uint8, tf.uint8), stateful=False)
+    height, width = loader.size
+    return tf.ensure_shape(picture, (height, width, 3)), tf.ensure_shape(mask, (height, width))

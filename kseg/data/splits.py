@@ -1,0 +1,66 @@
+"""Which samples train and which validate."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from kseg.errors import DataError
+
+
+class Split(NamedTuple):
+    """Positions in the list of samples, in ascending order."""
+
+    training: list[int]
+    validation: list[int]
+
+
+def split_every(count: int, every: int) -> Split:
+    """Every n-th of ``count`` sorted samples validates: the n-th, the 2n-th, ..., counted from one."""
+    if count < every:
+        raise DataError(
+            f"{count} samples, and every {every}th is validation: none would be; "
+            f"set data.validation_every = {max(2, count // 2)}, or name them in data.validation_list"
+        )
+    validation = list(range(every - 1, count, every))
+    taken = set(validation)
+    return Split([index for index in range(count) if index not in taken], validation)
+
+
+def split_lists(names: Sequence[str], training: Path, validation: Path) -> Split:
+    """Samples named in two text files, one name a line (with or without the folder or an ending)."""
+    positions = {name: index for index, name in enumerate(names)}
+    stems: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        stems.setdefault(Path(name).name, []).append(index)
+    split = Split(_read_list(training, positions, stems), _read_list(validation, positions, stems))
+    both = set(split.training) & set(split.validation)
+    if both:
+        raise DataError(
+            f"{validation}: {names[min(both)]} is also in {training} ({len(both)} such samples); "
+            "a picture that was trained on cannot validate"
+        )
+    return split
+
+
+def _read_list(path: Path, positions: dict[str, int], stems: dict[str, list[int]]) -> list[int]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a list of samples: {error}") from None
+    found = {_find(line, path, positions, stems) for line in lines if line and not line.startswith("#")}
+    if not found:
+        raise DataError(f"{path}: names no sample; write one a line")
+    return sorted(found)
+
+
+def _find(line: str, path: Path, positions: dict[str, int], stems: dict[str, list[int]]) -> int:
+    for name in (line, str(Path(line).with_suffix(""))):
+        if name in positions:
+            return positions[name]
+        if len(stems.get(name, ())) == 1:
+            return stems[name][0]
+        if name in stems:
+            raise DataError(f"{path}: {line} stands in several folders; write it as folder/{name}")
+    close = difflib.get_close_matches(line, list(positions), n=1)
+    raise DataError(f"{path}: no sample is called {line}{f' (did you mean {close[0]}?)' if close else ''}")

@@ -1,0 +1,60 @@
+"""Writing files so that a killed process or a full disk never leaves half of one."""
+
+import contextlib
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kseg.errors import KsegError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to; it becomes ``path`` at the end, whole and on disk.
+
+    The temporary name ends like ``path``, since many writers choose the format by the ending. On an error it is
+    removed and ``path`` stays as it was. Raises KsegError, naming the file and the cause, where the system refuses.
+    """
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise KsegError(
+            f"{path}: cannot be written: {error.strerror or error}; "
+            "free some space there or choose another folder; what was there before is untouched"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table, whole or not at all; what a row does not have stays empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut: the folder's entry, too, must reach the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
