@@ -1,1 +1,1 @@
-"""The network: a ResNet encoder, a transposed-convolution decoder, and the two joined."""
+"""The network: a ResNet encoder, a transposed-convolution decoder, and one function that joins them."""

@@ -1,0 +1,105 @@
+"""Five transposed-convolution steps from the coarsest features back to full size, joined in three ways.
+
+Each step doubles the size; the first four take in the encoder's features of that size (the skip), the last
+has none. How a step up-samples and takes in its skip is its join:
+
+    unet      up-sample at full width, concatenate, two 3x3 convolutions    Ronneberger et al. 2015
+    linknet   up-sample on a quarter of the channels, widen, add            Chaurasia & Culurciello 2017
+    combined  up-sample on a quarter of the channels, as LinkNet, then      both
+              concatenate, as U-Net, and fuse with one 3x3 convolution
+
+Kernels of the transposed convolutions are even, a multiple of the stride: with 3x3, outputs would get one,
+two or four contributions in turn, which shows as a checkerboard (Odena et al. 2016,
+https://distill.pub/2016/deconv-checkerboard). 2x2, U-Net's, is the cheapest: every output sees one input, and
+neighbours first meet in the 3x3 convolutions after it. 4x4 costs four times as much and overlaps, so that it
+can interpolate by itself: it is used on few channels, where it costs little and where fewer 3x3 convolutions
+follow, or none.
+
+https://arxiv.org/abs/1505.04597, https://arxiv.org/abs/1707.03718
+"""
+
+from collections.abc import Callable, Sequence
+
+from keras import layers
+
+from kseg.models.resnet import Tensor, batch_norm, conv, relu
+
+STEPS = 5
+NARROWEST = 16  # channels; oneDNN computes in blocks of 16, so that fewer are hardly faster
+
+
+def _conv_bn_relu(x: Tensor, channels: int, kernel: int, name: str) -> Tensor:
+    """(B, H, W, C) -> (B, H, W, channels)."""
+    x = conv(x, channels, kernel, f"{name}_conv")
+    return relu(batch_norm(x, f"{name}_bn"), f"{name}_relu")
+
+
+def _double(x: Tensor, channels: int, kernel: int, name: str) -> Tensor:
+    """Double the size by a transposed convolution: (B, H, W, C) -> (B, 2H, 2W, channels)."""
+    x = layers.Conv2DTranspose(
+        channels, kernel, 2, "same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_up"
+    )(x)
+    return relu(batch_norm(x, f"{name}_up_bn"), f"{name}_up_relu")
+
+
+def _double_narrow(x: Tensor, channels: int, name: str) -> Tensor:
+    """LinkNet's bottleneck: reduce to a few channels, then double: (B, H, W, C) -> (B, 2H, 2W, channels)."""
+    return _double(_conv_bn_relu(x, channels, 1, f"{name}_reduce"), channels, 4, name)
+
+
+def _quarter(x: Tensor) -> int:
+    """A quarter of the channels of `x`, the width of LinkNet's bottleneck."""
+    return max(NARROWEST, int(x.shape[-1]) // 4)
+
+
+def unet_step(x: Tensor, skip: Tensor | None, width: int, name: str) -> Tensor:
+    """(B, H, W, C), skip (B, 2H, 2W, S) -> (B, 2H, 2W, width), U-Net's way."""
+    x = _double(x, width, 2, name)
+    if skip is not None:
+        x = layers.Concatenate(name=f"{name}_concat")([x, skip])  # (B, 2H, 2W, width + S)
+    x = _conv_bn_relu(x, width, 3, f"{name}_fuse1")
+    return _conv_bn_relu(x, width, 3, f"{name}_fuse2")
+
+
+def linknet_step(x: Tensor, skip: Tensor | None, width: int, name: str) -> Tensor:
+    """(B, H, W, C), skip (B, 2H, 2W, width) -> (B, 2H, 2W, width), LinkNet's way."""
+    if skip is None:
+        return _double_narrow(x, width, name)
+    x = _double_narrow(x, _quarter(x), name)
+    x = _conv_bn_relu(x, width, 1, f"{name}_expand")
+    return layers.Add(name=f"{name}_add")([x, skip])
+
+
+def combined_step(x: Tensor, skip: Tensor | None, width: int, name: str) -> Tensor:
+    """(B, H, W, C), skip (B, 2H, 2W, S) -> (B, 2H, 2W, width): narrow up-sampling, concatenation, one 3x3."""
+    if skip is None:  # nothing to fuse, and full size is where a convolution costs most
+        return _double_narrow(x, width, name)
+    x = _double_narrow(x, _quarter(x), name)
+    x = layers.Concatenate(name=f"{name}_concat")([x, skip])  # (B, 2H, 2W, C/4 + S)
+    return _conv_bn_relu(x, width, 3, f"{name}_fuse")
+
+
+JOINS: dict[str, Callable[[Tensor, Tensor | None, int, str], Tensor]] = {
+    "unet": unet_step,
+    "linknet": linknet_step,
+    "combined": combined_step,
+}
+
+
+def default_widths(join: str, features: Sequence[Tensor]) -> tuple[int, ...]:
+    """Channels after each of the five steps; those of a sum are its skip's, and cannot be chosen."""
+    if join == "linknet":
+        return (*(skip.shape[-1] for skip in reversed(features[:-1])), 16)
+    return (256, 128, 64, 32, 16)
+
+
+def decode(join: str, features: Sequence[Tensor], widths: Sequence[int]) -> Tensor:
+    """Bring an encoder's features back to full size.
+
+    `join` is a key of `JOINS`; `features` are five maps, finest first, at 1/2 to 1/32 of (H, W), which are
+    multiples of 32; `widths` are the channels after each step. Returns (B, H, W, widths[-1]), the same dtype.
+    """
+    *skips, x = features
+    for step, (skip, width) in enumerate(zip([*reversed(skips), None], widths, strict=True), start=1):
+        x = JOINS[join](x, skip, width, f"decoder{step}")  # 1/16, 1/8, 1/4, 1/2, 1/1
+    return x

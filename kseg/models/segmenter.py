@@ -1,0 +1,104 @@
+"""The whole network in one function: pixels in, logits out, and no other code needed to load it again."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import keras
+
+from kseg.errors import ConfigError
+from kseg.models.decoder import JOINS, STEPS, decode, default_widths
+from kseg.models.resnet import ENCODERS, Tensor, resnet
+
+REDUCTION = 2**STEPS
+"""The encoder halves the size five times: heights and widths are multiples of 32."""
+
+# Of ImageNet's training pictures, RGB in [0, 1], per channel; torchvision's weights were trained with these.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+def build_segmenter(
+    *,
+    num_classes: int = 1,
+    encoder: str = "resnet34",
+    join: str = "combined",
+    widths: Sequence[int] | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> keras.Model:
+    """Build an untrained network that gives every pixel a score for every class.
+
+    Input: float32 (B, H, W, 3), RGB in [0, 255] (uint8 is cast); H and W are multiples of 32.
+    Output: logits, float32 (B, H, W, num_classes) under any dtype policy; one class means sigmoid.
+
+    Args:
+        num_classes: Channels of the logits.
+        encoder: A key of `kseg.models.resnet.ENCODERS`.
+        join: A key of `kseg.models.decoder.JOINS`: how the decoder takes in the encoder's features.
+        widths: Channels after each of the decoder's five steps, coarsest first; by default the join's own.
+        image_size: (H, W) to fix them; by default any are accepted.
+
+    Only layers that Keras itself knows are used, so that `keras.models.load_model` reads a saved network
+    without kseg.
+
+    Raises:
+        ConfigError: A name is unknown, or a number impossible.
+    """
+    _check_name("encoder", encoder, ENCODERS)
+    _check_name("join", join, JOINS)
+    if num_classes < 1:
+        raise ConfigError(f"num_classes is {num_classes}; a network has at least 1 (people or not).")
+    if image_size is not None:
+        require_multiple_of_32(*image_size)
+
+    images = keras.Input((*(image_size or (None, None)), 3), name="images")
+    features = resnet(encoder, _normalise(images))
+    decoded = decode(join, features, _checked_widths(join, features, widths))
+    # float32 whatever the policy: bfloat16 has 8 bits of precision, too few for the loss's small differences.
+    logits = keras.layers.Conv2D(num_classes, 3, padding="same", dtype="float32", name="head")(decoded)
+    return keras.Model(images, logits, name=f"{encoder}_{join}")
+
+
+def require_multiple_of_32(height: int, width: int) -> None:
+    """Raise ConfigError, with the padded size as the proposal, unless both sides are multiples of 32."""
+    fits = [max(REDUCTION, -(-side // REDUCTION) * REDUCTION) for side in (height, width)]
+    if [height, width] != fits:
+        raise ConfigError(
+            f"{height} x {width} (height x width) does not fit: the network halves both {STEPS} times, so "
+            f"they must be multiples of {REDUCTION}; "
+            f"by padding, the nearest that fit are {fits[0]} x {fits[1]}."
+        )
+
+
+def _normalise(images: Tensor) -> Tensor:
+    """RGB in [0, 255] -> zero mean and unit deviation over ImageNet, float32 (B, H, W, 3)."""
+    return keras.layers.Rescaling(
+        scale=[1 / (255 * deviation) for deviation in IMAGENET_DEVIATION],
+        offset=[-mean / deviation for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)],
+        dtype="float32",
+        name="normalise",
+    )(images)
+
+
+def _check_name(setting: str, name: str, known: Iterable[str]) -> None:
+    """Raise ConfigError unless `name` is one of `known`."""
+    if name not in (known := list(known)):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"{setting} is {name!r}, which does not exist; there are {', '.join(known)}.{hint}")
+
+
+def _checked_widths(join: str, features: Sequence[Tensor], widths: Sequence[int] | None) -> tuple[int, ...]:
+    """The decoder's widths: the join's own, or those given where they are possible."""
+    own = default_widths(join, features)
+    if widths is None:
+        return own
+    if len(widths) != STEPS or any(width < 1 for width in widths):
+        raise ConfigError(
+            f"widths is {list(widths)}; it takes {STEPS} positive numbers, such as {list(own)}."
+        )
+    if join == "linknet" and tuple(widths[:-1]) != own[:-1]:
+        raise ConfigError(
+            f"widths is {list(widths)}, but linknet adds the encoder's features, so that its first "
+            f"{STEPS - 1} must be {list(own[:-1])}; only the last can be chosen."
+        )
+    return tuple(widths)
