@@ -1,0 +1,160 @@
+"""Scenes: who stands where, in front of what, behind what; and the one call that draws them.
+
+A scene unit is the frame's height, or less in very narrow frames: the frame is (width / unit, height / unit).
+"""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from kseg.data.synthetic.background import Backdrop, random_backdrop
+from kseg.data.synthetic.canvas import OVERSAMPLING, Canvas, Layer, Material, Piece
+from kseg.data.synthetic.figure import Figure
+from kseg.data.synthetic.optics import Optics
+from kseg.data.synthetic.palette import Rng, pick, varied, weighted
+from kseg.data.synthetic.props import FOREGROUND, WOOD
+from kseg.data.synthetic.shapes import limb, rounded
+
+PARTS = ("background", "head", "upper clothes", "lower clothes", "limbs")
+
+# In frames narrower than this share of their height, people are drawn smaller so that they still fit.
+NARROW = 0.62
+# How many people, with weights; empty pictures teach a network to say nothing.
+PEOPLE = {0: 0.07, 1: 0.45, 2: 0.27, 3: 0.14, 4: 0.07}
+# How the camera frames them: the stature in scene units, smallest and largest, and the weight.
+SHOTS = {"far": (0.34, 0.55, 1.3), "full": (0.62, 0.92, 3.6), "knee": (1.0, 1.35, 2.0), "half": (1.5, 2.1, 2.2), "portrait": (2.4, 3.8, 1.3)}  # fmt: skip
+# Share of people whose clothes are the very background, copied from nearby.
+CAMOUFLAGED = 0.08
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that is drawn, from back to front, in scene units; still without a size in pixels."""
+
+    backdrop: Backdrop
+    layers: list[Layer]
+    light: np.ndarray
+    defocus: float
+    optics: Optics
+
+    @classmethod
+    def compose(cls, seed: int, index: int, width: float, height: float) -> "Scene":
+        """The scene of this seed and index in a frame of ``width`` by ``height`` scene units."""
+        rng = np.random.default_rng([seed, index])
+        people, setting, camera = rng.spawn(3)
+        backdrop = random_backdrop(setting, width, height)
+        shot = weighted(people, {name: weight for name, (_, _, weight) in SHOTS.items()})
+        layers = _people(people, shot, backdrop, width, height)
+        if people.uniform() < 0.22:
+            layers.append(_foreground(people, width, height))
+        angle = camera.uniform(-2.7, -0.45)
+        light = np.array([np.cos(angle), np.sin(angle)])
+        close = shot in ("half", "portrait")
+        defocus = camera.uniform(0.004, 0.02) if camera.uniform() < (0.5 if close else 0.1) else 0.0
+        return cls(backdrop, layers, light, defocus, Optics.random(camera, light))
+
+    def render(
+        self, height: int, width: int, people: bool = True, shadows: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Picture uint8 (height, width, 3) and labels uint8 (height, width), before the camera's optics.
+
+        ``people`` and ``shadows`` leave people, or what they and things cast on the ground, out of the picture.
+        """
+        size = (width * OVERSAMPLING, height * OVERSAMPLING)
+        image = cv2.resize(self.backdrop.base, size, interpolation=cv2.INTER_CUBIC)
+        canvas = Canvas(
+            image, np.zeros(size[::-1], np.uint8), scene_unit(height, width) * OVERSAMPLING, self.light
+        )
+        for layer in self.backdrop.layers:
+            canvas.paint(layer, shadows)
+        if self.defocus:
+            blurred = 2 * round(self.defocus * size[1]) + 1
+            canvas.image = cv2.blur(canvas.image, (blurred, blurred))
+        canvas.backdrop = canvas.image.copy()
+        for layer in self.layers:
+            if people or not layer.person:
+                canvas.paint(layer, shadows)
+        return canvas.reduced()
+
+
+def draw_scene(seed: int, index: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picture uint8 (height, width, 3) RGB and parts uint8 (height, width), whose values index ``PARTS``.
+
+    The same four numbers always give the same bytes; other sizes of one shape show the same scene.
+    """
+    unit = scene_unit(height, width)
+    scene = Scene.compose(seed, index, width / unit, height / unit)
+    image, parts = scene.render(height, width)
+    return scene.optics.apply(np.random.default_rng([seed, index, 1]), image), parts
+
+
+def scene_unit(height: int, width: int) -> float:
+    """How many pixels a scene unit is."""
+    return min(float(height), width / NARROW)
+
+
+def _people(rng: Rng, shot: str, backdrop: Backdrop, width: float, height: float) -> list[Layer]:
+    """Layers of people and what they sit on, the farthest first."""
+    count = weighted(rng, PEOPLE)
+    low, high, _ = SHOTS[shot]
+    # In a close shot the others stand behind the first, smaller.
+    base = rng.uniform(low, high)
+    places = np.linspace(0, 1, count + 2)[1:-1] if count > 1 else np.array([rng.uniform(0.3, 0.7)])
+    places = rng.permutation(places + rng.normal(0, 0.07, len(places)))[:count]
+    nearness = np.sort(rng.uniform(0, 1, count))
+    layers: list[Layer] = []
+    for k in range(count):
+        close = shot in ("half", "portrait") and k == count - 1
+        layers += _person(rng, close, base * (0.7 + 0.3 * nearness[k]) if not close else base, float(places[k] * width),
+                          float(nearness[k]), shot, backdrop.floor, height)  # fmt: skip
+    return layers
+
+
+def _person(
+    rng: Rng, close: bool, stature: float, x: float, near: float, shot: str, floor: float, height: float
+) -> list[Layer]:
+    child = not close and rng.uniform() < 0.14
+    figure = Figure.random(rng, child, standing=shot in ("half", "portrait", "knee"))
+    if rng.uniform() < CAMOUFLAGED:
+        copied = Material(figure.outfit.upper.colour, copied=float(rng.uniform(0.05, 0.3)) / stature)
+        figure = replace(figure, outfit=replace(figure.outfit, upper=copied))
+    scale = stature * (rng.uniform(0.55, 0.75) if child else rng.uniform(0.93, 1.05))
+    lowest = figure.bones.lowest
+    if shot in ("far", "full"):
+        ground = floor + (height - floor) * (0.12 + 0.8 * near)
+        y = ground - scale * (lowest + figure.pose.airborne)
+    else:
+        # The crown is what the camera keeps in the frame.
+        y = (
+            rng.uniform(0.03, 0.16) * height
+            - scale * figure.top
+            + (0.12 * (1 - near) * height if not close else 0)
+        )
+        x -= scale * float(figure.bones.neck[0])
+    layers = []
+    if figure.pose.seat:
+        layers.append(Layer(_stool(rng, lowest), scale, x, y))
+    reach = 0.16 + 0.5 * float(np.ptp(figure.bones.ankles[:, 0]))
+    middle = float(figure.bones.ankles[:, 0].mean())
+    layers.append(Layer(figure.pieces(rng), scale, x, y, True, (middle, lowest - 0.005, reach, 0.035)))
+    return layers
+
+
+def _stool(rng: Rng, lowest: float) -> list[Piece]:
+    colour = varied(rng, pick(rng, WOOD))
+    legs = limb(np.array([(-0.1, 0.1), (-0.12, lowest)]), (0.012, 0.012)) + limb(
+        np.array([(0.1, 0.1), (0.12, lowest)]), (0.012, 0.012)
+    )
+    return [
+        Piece(legs, Material(colour), roundness=0.01),
+        Piece([rounded(-0.14, 0.07, 0.14, 0.11, 0.02)], Material(colour), roundness=0.015),
+    ]
+
+
+def _foreground(rng: Rng, width: float, height: float) -> Layer:
+    """Something between the camera and the people."""
+    thing = pick(rng, FOREGROUND)
+    return Layer(
+        thing(rng), rng.uniform(0.5, 0.9), rng.uniform(0.1, 0.9) * width, height * rng.uniform(0.92, 1.1)
+    )
