@@ -1,8 +1,8 @@
 """Scores of a segmentation as Keras metrics: sums over the data set first, or the mean over its images.
 
-Formulas and the rule for empty classes are those of `kseg.objectives.overlap`. Integers are counted in int64 and
-per-image scores summed in float64, so a result depends neither on the batch size, nor on the order of the images,
-nor on the precision the network computes in.
+Formulas and the rule for empty classes are those of `kseg.objectives.overlap`. Integers are counted in int64
+and per-image scores summed in float64, so a result depends neither on the batch size, nor on the order of the
+images, nor on the precision the network computes in.
 """
 
 from typing import Any, Literal
@@ -34,7 +34,8 @@ class OverlapMetric(keras.metrics.Metric):
         name: name of the metric.
 
     Raises:
-        ConfigError: an argument is out of range; `update_state` is given sample weights, or logits of another C.
+        ConfigError: an argument is out of range; `update_state` is given sample weights, or logits of another
+            C.
     """
 
     def __init__(
@@ -75,12 +76,13 @@ class OverlapMetric(keras.metrics.Metric):
         """
         if sample_weight is not None:
             raise ConfigError(
-                f"{type(self).__name__} counts pixels and takes no sample_weight. Pixels that shall not count have "
-                f"the id ignore_class (here {self.ignore_class}) in the mask."
+                f"{type(self).__name__} counts pixels and takes no sample_weight. Pixels that shall not "
+                f"count have the id ignore_class (here {self.ignore_class}) in the mask."
             )
         if y_pred.shape[-1] != self.num_classes:
             raise ConfigError(
-                f"{type(self).__name__}(num_classes={self.num_classes}) was given {y_pred.shape[-1]} logits per pixel."
+                f"{type(self).__name__}(num_classes={self.num_classes}) was given {y_pred.shape[-1]} logits "
+                "per pixel."
             )
         counts = overlap.count_classes(y_true, y_pred, self.ignore_class, self.threshold)
         self.counts.assign_add(ops.stack([ops.sum(c, axis=0) for c in counts]))
@@ -221,10 +223,10 @@ class Scores(OverlapMetric):
         }
 
     def per_class(self) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-        """Return each class's scores: float64 (C,), NaN for a class seen nowhere.
+        """Return each class's scores, outside of graphs: float64 (C,), NaN for a class seen nowhere.
 
-        "jaccard", "dice", "precision" and "recall" are over the data set; "jaccard_per_image" and "dice_per_image"
-        are means over the images in which the class was seen, in truth or prediction. Not for use in a graph.
+        "jaccard", "dice", "precision" and "recall" are over the data set; "jaccard_per_image" and
+        "dice_per_image" are means over the images in which the class was seen, in truth or prediction.
         """
         counts = overlap.reported(Counts(*ops.unstack(ops.convert_to_tensor(self.counts))), self.num_classes)
         scores = {name: overlap.score(name, counts) for name in _FORMULAS}

@@ -1,4 +1,4 @@
-"""Overlap of a true and a predicted region: counted here once; every score and every region loss derives from it.
+"""Overlap of a true and a predicted region: every score and every region loss derives from it.
 
 Symbols, for one class over some set of pixels: T the true area, P the predicted area, I their intersection.
 P − I are the false positives, T − I the misses. There is one formula, of which the others are cases:
@@ -10,9 +10,10 @@ P − I are the false positives, T − I the misses. There is one formula, of wh
     precision = tversky(1, 0)     = I / P
     recall    = tversky(0, 1)     = I / T
 
-The empty class. A class that is neither in the truth nor in the prediction has no score (NaN, from 0/0) and is left
-out of every mean. A class in only one of the two scores 0, by all four formulas. So the means of all four run over
-the same classes. A mean with nothing to average is 1: nothing to find and nothing found is a perfect answer.
+The empty class. A class that is neither in the truth nor in the prediction has no score (NaN, from 0/0) and
+is left out of every mean. A class in only one of the two scores 0, by all four formulas. So the means of all
+four run over the same classes. A mean with nothing to average is 1: nothing to find and nothing found is a
+perfect answer.
 
     truth   prediction   score
     some    some         by the formula
@@ -20,12 +21,13 @@ the same classes. A mean with nothing to average is 1: nothing to find and nothi
     none    some         0
     none    none         NaN, left out; an image in which this holds for every class scores 1
 
-Over a data set, the sums come first and a class seen nowhere is left out of the mean over classes. Per image, an
-image's score is the mean over the classes seen in it, and the data set's is the mean over its images. An image with
-not one counted pixel (all of it the ignored id) is no image: it is left out of the mean over images.
+Over a data set, the sums come first and a class seen nowhere is left out of the mean over classes. Per image,
+an image's score is the mean over the classes seen in it, and the data set's is the mean over its images. An
+image with not one counted pixel (all of it the ignored id) is no image: it is left out of the mean over
+images.
 
-Sources: P. Jaccard, New Phytologist 11 (1912); L. R. Dice, Ecology 26 (1945); T. Sørensen, Biologiske Skrifter 5
-(1948); A. Tversky, Psychological Review 84 (1977).
+Sources: P. Jaccard, New Phytologist 11 (1912); L. R. Dice, Ecology 26 (1945); T. Sørensen, Biologiske
+    Skrifter 5 (1948); A. Tversky, Psychological Review 84 (1977).
 """
 
 import math
@@ -36,7 +38,7 @@ from keras import ops
 
 from kseg.errors import ConfigError, DataError
 
-# (α, β) of the Tversky index: the price of a false positive, and of a miss.
+# What the Tversky index takes for a false positive (alpha), and for a miss (beta).
 TVERSKY_WEIGHTS: dict[str, tuple[float, float]] = {
     "jaccard": (1.0, 1.0),
     "dice": (0.5, 0.5),
@@ -54,10 +56,10 @@ class Counts(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """A batch with its height and width flattened to N pixels; pixels that do not count hold zeros.
+    """A batch with its height and width flattened to N pixels.
 
     Attributes:
-        ids: int32 (B, N), in [0, K), K being 2 for binary logits and C otherwise.
+        ids: int32 (B, N), in [0, K), K being 2 for binary logits and C otherwise; 0 where `counted` is False.
         logits: float32 (B, N, C).
         counted: bool (B, N), False on the ignored id.
     """
@@ -75,8 +77,6 @@ class Pixels(NamedTuple):
 def flatten_pixels(y_true: Any, y_pred: Any, ignore_class: int | None = None) -> Pixels:
     """Bring a batch into the form in which everything here is computed.
 
-    The zeros put in place of ignored logits cut them out of every sum and every gradient, whatever they hold.
-
     Args:
         y_true: class ids, integers (B, H, W) or (B, H, W, 1).
         y_pred: logits (B, H, W, C) of any floating type; C = 1 is binary.
@@ -84,16 +84,16 @@ def flatten_pixels(y_true: Any, y_pred: Any, ignore_class: int | None = None) ->
 
     Raises:
         DataError: the two shapes do not fit.
-        tf.errors.InvalidArgumentError: an id is neither a class nor `ignore_class` (seen when the values are known;
-            code compiled by XLA cannot raise, there such an id belongs to no class).
+        tf.errors.InvalidArgumentError: an id is neither a class nor `ignore_class`. (Code compiled by XLA
+            cannot raise; there such a pixel belongs to no class and is in no sum.)
     """
-    logits = ops.cast(ops.convert_to_tensor(y_pred), "float32")
-    ids = ops.cast(ops.convert_to_tensor(y_true), "int32")
+    logits = ops.cast(y_pred, "float32")
+    ids = ops.cast(y_true, "int32")
     if len(ids.shape) == 4 and ids.shape[-1] == 1:
         ids = ops.squeeze(ids, axis=-1)
     if len(logits.shape) != 4 or len(ids.shape) != 3 or not _same_size(ids.shape, logits.shape[:-1]):
         raise DataError(
-            f"A truth of shape {tuple(y_true.shape)} does not fit logits of shape {tuple(y_pred.shape)}: "
+            f"A truth of shape {tuple(ids.shape)} does not fit logits of shape {tuple(logits.shape)}: "
             "expected class ids (B, H, W) or (B, H, W, 1) and logits (B, H, W, C) of the same size."
         )
     batch, height, width, channels = ops.shape(logits)
@@ -114,8 +114,8 @@ def _assert_known_ids(pixels: Pixels, ignore_class: int | None) -> None:
     """Stop at an id that is no class: counted as background it would spoil every number without a word."""
     smallest, largest = tf.reduce_min(pixels.ids), tf.reduce_max(pixels.ids)
     message = (
-        f"A mask holds an id that is neither one of the {pixels.num_ids} classes (0 to {pixels.num_ids - 1}) nor "
-        f"ignore_class ({ignore_class}). Smallest and largest id found:"
+        f"A mask holds an id that is neither one of the {pixels.num_ids} classes (0 to {pixels.num_ids - 1}) "
+        f"nor ignore_class ({ignore_class}). Smallest and largest id found:"
     )
     tf.debugging.Assert((smallest >= 0) & (largest < pixels.num_ids), [message, smallest, largest])
 
@@ -130,14 +130,14 @@ def check_threshold(threshold: float) -> float:
 def predicted_ids(logits: Any, threshold: float = 0.5) -> Any:
     """Decide: int32 ids (...,) from float32 logits (..., C).
 
-    C = 1: 1 where the probability is above `threshold`, 0 elsewhere (also at equality). C > 1: the largest logit, the
-    smaller id at equality. Both so prefer the background when in doubt.
+    C = 1: 1 where the probability is above `threshold`, 0 elsewhere (also at equality). C > 1: the largest
+    logit, the smaller id at equality. Both so prefer the background when in doubt.
     """
     if logits.shape[-1] == 1:
         # sigmoid(x) > t, without rounding in the sigmoid: x > log(t / (1 - t)).
         cut = math.log(check_threshold(threshold) / (1.0 - threshold))
         return ops.cast(logits[..., 0] > cut, "int32")
-    return ops.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), "int32")
+    return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
 
 def count_classes(
@@ -152,12 +152,13 @@ def count_classes(
     predicted = predicted_ids(pixels.logits, threshold)
     size = pixels.num_ids
     # One pass: a pixel falls into the bin of its pair (true id, predicted id); what does not count falls into
-    # one bin more, which is dropped. No image has 2**31 pixels, so that int32 holds.
+    # one bin more, which is dropped. TensorFlow's GPU kernel refuses to run when determinism is asked for; as
+    # it does not exist for int64, these counts are made on the CPU beside any GPU, and are exact at that.
     pairs = tf.where(pixels.counted, pixels.ids * size + predicted, size * size)
     bins = tf.raw_ops.DenseBincount(
-        input=pairs, size=size * size + 1, weights=tf.constant([], tf.int32), binary_output=False
+        input=pairs, size=size * size + 1, weights=tf.constant([], tf.int64), binary_output=False
     )
-    confusion = tf.cast(tf.reshape(bins[:, :-1], (-1, size, size)), tf.int64)
+    confusion = tf.reshape(bins[:, :-1], (-1, size, size))
     return Counts(
         intersection=tf.linalg.diag_part(confusion),
         truth=ops.sum(confusion, axis=2),
@@ -166,7 +167,7 @@ def count_classes(
 
 
 def reported(counts: Counts, num_classes: int) -> Counts:
-    """Drop the background's column of a binary problem: only the person class is scored."""
+    """Counts without the background's column in a binary problem: only the person class is scored."""
     return Counts(*(c[..., 1:] for c in counts)) if num_classes == 1 else counts
 
 
@@ -183,7 +184,7 @@ def hard_counts(y_true: Any, y_pred: Any, ignore_class: int | None = None, thres
         Counts of int64 (B, C), exact; for C = 1 the column is the person's.
     """
     counts = count_classes(y_true, y_pred, ignore_class, threshold)
-    return reported(counts, int(y_pred.shape[-1]))
+    return reported(counts, int(ops.shape(y_pred)[-1]))
 
 
 def one_hot_truth(pixels: Pixels) -> Any:
@@ -222,8 +223,8 @@ def soft_counts(pixels: Pixels) -> Counts:
 def tversky(counts: Counts, alpha: float, beta: float, smooth: float = 0.0) -> Any:
     """(I + s) / (I + α (P − I) + β (T − I) + s): the Tversky index, in [0, 1].
 
-    0 where the denominator is 0. A `smooth` s > 0, in pixels, softens the index of small regions; a perfect one
-    stays 1.
+    0 where the denominator is 0. A `smooth` s > 0, in pixels, softens the index of small regions; a perfect
+    one stays 1.
 
     Args:
         counts: floating-point Counts of any shape.
@@ -249,7 +250,7 @@ def score(name: str, counts: Counts) -> Any:
 
 
 def accuracy(counts: Counts) -> Any:
-    """Share of right pixels, float64 (...,), from `count_classes`' counts (..., K); NaN without a counted pixel."""
+    """Share of right pixels: float64 (...,) from counts (..., K) of all ids; NaN where no pixel counts."""
     return ops.cast(ops.sum(counts.intersection, axis=-1), "float64") / ops.cast(
         ops.sum(counts.truth, axis=-1), "float64"
     )
