@@ -1,8 +1,6 @@
-"""Typed, frozen settings: read from a TOML file, overridden from the command line, validated as a whole.
+"""Reading settings: a TOML file, changed from the command line; and writing and comparing them.
 
-Sections mirror the file: ``[data]``, ``[synthetic]``, ``[augmentation]``, ``[model]``, ``[training]``, and ``seed``
-at the top. Every key has a default but the data's place, every key is known (others are refused), and every
-error names the file or the ``--set`` it came from, the key, the value and what would be right.
+Every error names the file or the ``--set`` it came from, the key, the value and what would be right.
 """
 
 import difflib
@@ -10,205 +8,17 @@ import json
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kseg.errors import ConfigError
-
-STRIDE = 32
-"""Five halvings: the height and width a network works on are multiples of this."""
-
-MAX_CLASSES = 255
-"""Class ids are stored in one byte, and one value is needed for the ignored pixels."""
-
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(min_length=1)]
+from kseg.settings import Settings
 
 
-class Section(BaseModel):
-    """A part of the settings: immutable, strict about types, closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class DataSettings(Section):
-    """Where samples come from, what their masks mean, and the size the network sees them at."""
-
-    source: Literal["folder", "synthetic"] = "folder"
-    roots: tuple[Path, ...] = ()
-    """Folders that each hold ``images`` and ``masks``; usually given as ``--data``."""
-    images: Name = "images"
-    masks: Name = "masks"
-    classes: tuple[Name, ...] = ("person",)
-    """One name: that class against everything else (sigmoid). More: one name per class id (softmax)."""
-    mask_values: dict[str, str | int] = {}
-    """Stored value (``"255"``) or colour (``"128,0,0"``, ``"#800000"``) -> class name, class id or ``"ignore"``."""
-    ignore_class: Annotated[int, Field(ge=1, le=255)] = 255
-    """The id of pixels that count nowhere: in no loss and in no metric."""
-    image_size: tuple[Positive, Positive] = (256, 256)
-    """Height and width of the network's input, multiples of 32."""
-    resize: Literal["stretch", "pad"] = "stretch"
-    """``pad`` keeps the photo's aspect; the rest of the mask is filled with ``ignore_class``."""
-    validation_every: Annotated[int, Field(ge=2)] = 10
-    """Every n-th of the sorted pictures is validation: the 10th, the 20th, ..."""
-    train_list: Path | None = None
-    validation_list: Path | None = None
-    """Text files with one sample name a line, instead of ``validation_every``."""
-    on_bad_sample: Literal["error", "skip"] = "error"
-    verify: bool = True
-    """Decode every picture and mask once before training, so that a bad one is found now."""
-    cache: Literal["auto"] | bool = "auto"
-    """Keep decoded, resized samples in memory; ``auto`` does when they take under half of what is free."""
-
-    @property
-    def num_classes(self) -> int:
-        """Channels of the network's output: 1 (sigmoid), or one per class (softmax)."""
-        return len(self.classes)
-
-    @field_validator("image_size")
-    @classmethod
-    def _fits_the_network(cls, size: tuple[int, int]) -> tuple[int, int]:
-        require_multiple_of_stride(*size)
-        return size
-
-    @model_validator(mode="after")
-    def _classes_are_sound(self) -> "DataSettings":
-        if not 1 <= len(self.classes) <= MAX_CLASSES:
-            raise ValueError(f"classes: {len(self.classes)} names; there can be 1 to {MAX_CLASSES}")
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes: each name may stand only once")
-        if "ignore" in self.classes:
-            raise ValueError('classes: "ignore" is the word for pixels that count nowhere; choose another name')
-        if self.ignore_class < max(2, len(self.classes)):
-            raise ValueError(f"ignore_class: {self.ignore_class} is a class id here; use one above, such as 255")
-        if (self.train_list is None) != (self.validation_list is None):
-            raise ValueError("train_list and validation_list go together; set both or neither")
-        return self
-
-
-class SyntheticSettings(Section):
-    """The built-in people scenes (``data.source = "synthetic"``)."""
-
-    labels: Literal["person", "parts"] = "person"
-    """``person``: against everything else; ``parts``: head, upper clothes, lower clothes, limbs as well."""
-    scenes: Annotated[int, Field(ge=2)] = 1000
-    """How many are drawn; they are split like any other pictures."""
-    seed: Annotated[int, Field(ge=0)] = 0
-
-
-class AugmentationSettings(Section):
-    """Random changes of training samples; picture and mask move as a pair. Only the flip is on by default."""
-
-    horizontal_flip: Share = 0.5
-    """Probability, as those of the next three."""
-    vertical_flip: Share = 0.0
-    transpose: Share = 0.0
-    """Swap of rows and columns; needs a square ``image_size``."""
-    blur: Share = 0.0
-    brightness: Share = 0.0
-    """Largest change, as a share of the full range; contrast, saturation: of the factor; hue: of the circle."""
-    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    saturation: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """0.25: enlarged or reduced by up to 25 %, about a random point (a crop, or a smaller picture)."""
-    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """Largest angle, in degrees, either way."""
-
-
-class ModelSettings(Section):
-    """The network: see ``kseg.models.segmenter.build_segmenter``."""
-
-    encoder: Name = "resnet34"
-    join: Name = "combined"
-    widths: Annotated[tuple[Positive, ...], Field(min_length=5, max_length=5)] | None = None
-    """Channels after each of the five decoder steps; none: the join's own."""
-
-
-class TrainingSettings(Section):
-    """How the network is trained. The defaults are the brief's recipe."""
-
-    epochs: Positive = 20
-    batch_size: Positive = 4
-    steps_per_epoch: Positive | None = None
-    """None: as many as make one pass over the pictures. Results are saved once per epoch."""
-    steps_per_execution: Positive = 1
-    loss: Name = "bce"
-    """A weighted sum, such as ``"bce + 0.5 dice"``."""
-    class_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    learning_rate: Annotated[float, Field(gt=0)] = 0.001
-    schedule: Literal["constant", "cosine", "plateau"] = "constant"
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-    plateau_patience: Positive = 5
-    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decoupled (AdamW) and on convolution kernels only."""
-    clip_norm: Annotated[float, Field(gt=0)] | None = None
-    """Largest norm of all gradients together."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Momentum of the weights' moving average, which then is what is validated and kept as best; 0 is off."""
-    early_stopping: Positive | None = None
-    """Stop after so many epochs without a better ``monitor``."""
-    monitor: Literal["jaccard", "dice", "jaccard_per_image", "dice_per_image", "loss"] = "jaccard"
-    """Of the validation pictures; chooses the best epoch."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    deterministic: bool = True
-    """The same settings and machine give the same weights, bit for bit, interrupted or not."""
-
-    @model_validator(mode="after")
-    def _warms_up_within_the_training(self) -> "TrainingSettings":
-        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
-            raise ValueError(
-                f"warmup_epochs: {self.warmup_epochs} leaves nothing of {self.epochs} epochs; use fewer, such as 1"
-            )
-        return self
-
-
-class Settings(Section):
-    """All settings of one training."""
-
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    data: DataSettings = DataSettings()
-    synthetic: SyntheticSettings = SyntheticSettings()
-    augmentation: AugmentationSettings = AugmentationSettings()
-    model: ModelSettings = ModelSettings()
-    training: TrainingSettings = TrainingSettings()
-
-    @model_validator(mode="after")
-    def _sections_agree(self) -> "Settings":
-        height, width = self.data.image_size
-        if self.augmentation.transpose and height != width:
-            raise ValueError(
-                f"augmentation.transpose: needs a square data.image_size, this is {height} x {width}"
-            )
-        weights = self.training.class_weights
-        expected = max(2, self.data.num_classes)
-        if weights is not None and len(weights) != expected:
-            raise ValueError(
-                f"training.class_weights: {len(weights)} numbers; {expected} are needed, one for each class"
-                + (" (background, then the class)" if self.data.num_classes == 1 else "")
-            )
-        return self
-
-
-def require_multiple_of_stride(height: int, width: int) -> None:
-    """Raise ValueError, proposing the next larger size that fits, unless both are multiples of 32."""
-    if height % STRIDE or width % STRIDE:
-        fitting = (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
-        raise ValueError(
-            f"{height} x {width} (height x width) does not fit five halvings; "
-            f"the next size of multiples of {STRIDE} is {fitting[0]} x {fitting[1]}"
-        )
-
-
-def load_settings(
-    path: Path, overrides: Sequence[str] = (), roots: Sequence[Path] = ()
-) -> Settings:
+def load_settings(path: Path, overrides: Sequence[str] = (), roots: Sequence[Path] = ()) -> Settings:
     """Settings from a TOML file, changed by ``section.key=value`` texts and, if any are given, by ``roots``.
 
     Raises ConfigError if the file cannot be read or a setting is unknown, of a wrong type, or impossible.

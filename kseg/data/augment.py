@@ -5,11 +5,12 @@ same sample on any machine, in any order. Each kind of change draws from a strea
 not change the others.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import tensorflow as tf
 
-from kseg.config import AugmentationSettings
+from kseg.settings import AugmentationSettings
 
 
 class Stream(IntEnum):
@@ -46,7 +47,9 @@ def augment(
     return picture, mask
 
 
-def _uniform(seed: tf.Tensor, stream: Stream, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()) -> tf.Tensor:
+def _uniform(
+    seed: tf.Tensor, stream: Stream, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()
+) -> tf.Tensor:
     stream_seed = tf.random.experimental.stateless_fold_in(seed, int(stream))
     return tf.random.stateless_uniform(shape, stream_seed, low, high)
 
@@ -58,7 +61,7 @@ def _happens(seed: tf.Tensor, stream: Stream, probability: float) -> tf.Tensor:
 def _flip(
     picture: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, settings: AugmentationSettings
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    changes = (
+    changes: tuple[tuple[Stream, float, Callable[[tf.Tensor], tf.Tensor]], ...] = (
         (Stream.HORIZONTAL_FLIP, settings.horizontal_flip, lambda x: x[:, ::-1]),
         (Stream.VERTICAL_FLIP, settings.vertical_flip, lambda x: x[::-1]),
         (Stream.TRANSPOSE, settings.transpose, lambda x: tf.experimental.numpy.swapaxes(x, 0, 1)),

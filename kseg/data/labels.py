@@ -24,7 +24,10 @@ class LabelMap:
     """
 
     def __init__(
-        self, classes: Sequence[str], mask_values: Mapping[str, str | int] | None = None, ignore_class: int = 255
+        self,
+        classes: Sequence[str],
+        mask_values: Mapping[str, str | int] | None = None,
+        ignore_class: int = 255,
     ) -> None:
         self.classes = tuple(classes)
         self.ignore_class = ignore_class
@@ -117,7 +120,7 @@ def _parse_stored(text: str) -> Stored:
     if len(parts) == 3 and all(part.isdigit() and int(part) <= 255 for part in parts):
         return int(parts[0]), int(parts[1]), int(parts[2])
     raise ConfigError(
-        f'data.mask_values: "{text}" is neither a stored value such as "255" nor a colour such as "128,0,0" or "#800000"'
+        f'data.mask_values: "{text}" is neither a value such as "255" nor a colour such as "128,0,0" or "#800000"'
     )
 
 

@@ -1,7 +1,5 @@
 """Samples at the network's size, verified in one pass before training, and kept in memory when they fit."""
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,9 +59,7 @@ class Loader:
         except DataError as error:
             self.failure = self.failure or error
             raise
-        sample = Sample(
-            *fit_pair(picture, mask, self.size, resize=self._resize, ignore_class=self._ignore_class)
-        )
+        sample = Sample(*fit_pair(picture, mask, self.size, resize=self._resize, ignore_class=self._ignore_class))
         if self.cached:
             self._store[index, ..., :3], self._store[index, ..., 3] = sample
             self._stored[index] = True  # last, so that no other thread sees half a sample
@@ -98,14 +94,6 @@ def require_no_problems(problems: dict[int, str]) -> None:
     more = len(problems) - len(shown)
     lines = [*shown, f"... and {more} more"] if more else shown
     raise DataError("\n".join(lines))
-
-
-def list_skipped(skipped: dict[str, str]) -> str:
-    """A table, as CSV text, of the names left out and why."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("sample", "reason"), *sorted(skipped.items())])
-    return text.getvalue()
 
 
 def free_memory() -> int:

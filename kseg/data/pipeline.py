@@ -3,14 +3,15 @@
 Batches are picture uint8 (B, H, W, 3) RGB and mask uint8 (B, H, W) class ids.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from kseg.config import AugmentationSettings
 from kseg.data.augment import augment
 from kseg.data.loading import Loader
+from kseg.settings import AugmentationSettings
 
 BATCHES_AHEAD = 2
 """Batches prepared while the network works on one; more would only take memory."""
@@ -59,7 +60,6 @@ def training_pipeline(
     Augmentation comes after the cache, so that every pass sees new variants. Every batch is full: the last of a
     pass takes its rest from the next pass, and BatchNorm never sees a batch of one.
     """
-    height, width = loader.size
 
     def sample(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         index, seed = order.at(position)
@@ -78,6 +78,17 @@ def evaluation_pipeline(loader: Loader, indices: Sequence[int], *, batch_size: i
         lambda index: _load(loader, index), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return samples.batch(batch_size).prefetch(BATCHES_AHEAD)
+
+
+@contextlib.contextmanager
+def data_errors(loader: Loader) -> Iterator[None]:
+    """Raise what a pipeline's loader could not load as the DataError it was, not as TensorFlow's wrapping of it."""
+    try:
+        yield
+    except tf.errors.OpError:
+        if loader.failure is None:
+            raise
+        raise loader.failure from None
 
 
 def _load(loader: Loader, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

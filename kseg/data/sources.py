@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from kseg.config import DataSettings, SyntheticSettings
 from kseg.data.images import MASK_ENDING, PICTURE_ENDINGS, read_mask, read_picture
 from kseg.data.labels import LabelMap
 from kseg.data.synthetic import PARTS, draw_scene
 from kseg.errors import ConfigError, DataError
+from kseg.settings import DataSettings, SyntheticSettings
 
 ASPECT_TOLERANCE = 0.01
 """A mask may be smaller than its photo, but its shape may differ by this much only (and by rounding to pixels)."""
@@ -33,6 +33,8 @@ class Source(Protocol):
     """A finite, ordered list of samples."""
 
     names: Sequence[str]
+    skipped: dict[str, str]
+    """Samples that were left out when the source was opened, and why."""
 
     def load(self, index: int) -> Sample:
         """Read one sample; may be called from several threads. Raises DataError naming the file."""
@@ -110,7 +112,7 @@ def open_source(data: DataSettings, synthetic: SyntheticSettings) -> FolderSourc
     if data.num_classes != needed:
         raise ConfigError(
             f"data.classes: {data.num_classes} names, but synthetic.labels = {synthetic.labels} has {needed}"
-            + (f': classes = {list(PARTS)}' if needed > 1 else "")
+            + (f": classes = {list(PARTS)}" if needed > 1 else "")
         )
     return SyntheticSource(synthetic, data.image_size)
 
@@ -157,9 +159,7 @@ def _complain_of_missing(missing: Sequence[Path], masks: Path) -> str:
     )
 
 
-def _require_same_aspect(
-    picture_path: Path, picture: tuple[int, ...], mask_path: Path, mask: tuple[int, ...]
-) -> None:
+def _require_same_aspect(picture_path: Path, picture: tuple[int, ...], mask_path: Path, mask: tuple[int, ...]) -> None:
     def agrees(height: int, width: int) -> bool:
         rounding = 1 / mask[0] + 1 / mask[1]
         return abs((mask[1] / mask[0]) / (width / height) - 1) <= ASPECT_TOLERANCE + rounding

@@ -1,11 +1,12 @@
 """Which samples train and which validate."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kseg.errors import DataError
+from kseg.settings import DataSettings
 
 
 class Split(NamedTuple):
@@ -13,6 +14,28 @@ class Split(NamedTuple):
 
     training: list[int]
     validation: list[int]
+
+
+def choose_split(names: Sequence[str], left_out: Collection[int], settings: DataSettings) -> Split:
+    """Split the samples that are not left out, as the settings say: by lists, or by every n-th of the sorted names."""
+    kept = [index for index in range(len(names)) if index not in left_out]
+    if settings.train_list and settings.validation_list:
+        split = split_lists([names[index] for index in kept], settings.train_list, settings.validation_list)
+    else:
+        split = split_every(len(kept), settings.validation_every)
+    return Split([kept[place] for place in split.training], [kept[place] for place in split.validation])
+
+
+def find_split(names: Sequence[str], training: Sequence[str], validation: Sequence[str]) -> Split:
+    """The positions of an earlier split's samples, by name. Raises DataError if some are gone."""
+    positions = {name: index for index, name in enumerate(names)}
+    gone = [name for name in (*training, *validation) if name not in positions]
+    if gone:
+        raise DataError(
+            f"{gone[0]}: was there when the run started and is gone now ({len(gone)} such samples); "
+            "put them back, or start a new run"
+        )
+    return Split([positions[name] for name in training], [positions[name] for name in validation])
 
 
 def split_every(count: int, every: int) -> Split:

@@ -1,0 +1,61 @@
+"""What all commands share: how they end when something is wrong."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import NoReturn
+
+import click
+
+from kseg.errors import KsegError
+
+INTERRUPTED = 130
+"""The exit status of a program ended by Ctrl-C: 128 + SIGINT."""
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow, without its remarks on CPU instructions and on GPUs that are not there.
+
+    They come from C++, on the process's own standard error, before any log level counts. Whoever sets
+    ``TF_CPP_MIN_LOG_LEVEL`` wants to see them, and does.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        import tensorflow as tf
+
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device, not a path
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for GPUs now, where its failure is not heard
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+@contextlib.contextmanager
+def errors_as_messages() -> Iterator[None]:
+    """Print what kseg raises on purpose as a message, without a traceback, and leave with status 1."""
+    try:
+        yield
+    except KsegError as error:
+        _leave(str(error), 1)
+    except MemoryError:
+        _leave("not enough memory; lower training.batch_size or data.image_size, or set data.cache=false", 1)
+
+
+def interrupted(message: str) -> NoReturn:
+    """End after Ctrl-C, saying how to go on."""
+    _leave(message, INTERRUPTED)
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    sys.stdout.flush()
+    command = click.get_current_context().info_name
+    click.echo(f"{command}: {message}", err=True)
+    sys.exit(status)

@@ -1,0 +1,76 @@
+"""``kseg-train --dry-run``: the network's table, the data's summary and an augmented batch; nothing is trained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+
+from kseg.cli.samples import open_samples
+from kseg.data.loading import Loader
+from kseg.data.pipeline import TrainingOrder, data_errors, training_pipeline
+from kseg.models.segmenter import build_segmenter
+from kseg.models.summary import format_table, summarize
+from kseg.pictures import draw_batch
+from kseg.settings import Settings
+from kseg.training.loop import compile_model, count_steps
+from kseg.training.precision import prepare_keras
+
+SURVEYED = 200
+"""Masks counted for the class shares: enough for a share, and quick on any number of pictures."""
+
+SHOWN = 8
+"""Samples drawn: a batch of them fits a screen."""
+
+
+def show(settings: Settings, folder: Path) -> None:
+    """Print the network's table and the data's summary, and write ``batch.png`` into ``folder``."""
+    policy = prepare_keras(settings)
+    data = settings.data
+    model = build_segmenter(num_classes=data.num_classes, **settings.model.model_dump())
+    click.echo(f"{model.name}, {policy}, at {data.image_size[0]} x {data.image_size[1]} (height x width)\n")
+    click.echo(format_table(summarize(model, *data.image_size)))
+    loader, split = open_samples(settings)
+    steps = count_steps(settings, len(split.training))
+    compile_model(model, settings, steps)  # a loss or a schedule that cannot be should be known now
+    click.echo(
+        f"\n{len(split.training)} samples train, {len(split.validation)} validate; {steps} steps of "
+        f"{settings.training.batch_size} make an epoch; decoded samples are "
+        + ("kept in memory" if loader.cached else "decoded anew each epoch: they would not fit in memory")
+    )
+    with data_errors(loader):
+        for line in _class_shares(loader, split.training, settings):
+            click.echo(line)
+        batch = _first_batch(loader, split.training, settings)
+    picture = folder / "batch.png"
+    draw_batch(picture, *batch, data.classes)
+    click.echo(f"a batch as training sees it: {picture}")
+
+
+def _class_shares(loader: Loader, training: Sequence[int], settings: Settings) -> list[str]:
+    """A line per class: its share of the pixels, and of the pictures it is in, over some of the samples."""
+    data = settings.data
+    chosen = np.linspace(0, len(training) - 1, min(SURVEYED, len(training))).astype(int)
+    counts = np.stack([np.bincount(loader.load(training[place]).mask.ravel(), minlength=256) for place in chosen])
+    names = {0: "background", 1: data.classes[0]} if data.num_classes == 1 else dict(enumerate(data.classes))
+    names[data.ignore_class] = "ignored"
+    width = max(map(len, names.values()))
+    header = f"{'class':{width}}  share of pixels  in pictures  ({len(chosen)} training samples)"
+    return [header] + [
+        f"{name:{width}}  {counts[:, index].sum() / counts.sum():15.1%}  {(counts[:, index] > 0).mean():11.0%}"
+        for index, name in names.items()
+    ]
+
+
+def _first_batch(loader: Loader, training: Sequence[int], settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    pipeline = training_pipeline(
+        loader,
+        TrainingOrder(training, settings.seed),
+        settings.augmentation,
+        ignore_class=settings.data.ignore_class,
+        batch_size=SHOWN,
+        first_step=0,
+        steps=1,
+    )
+    pictures, masks = next(iter(pipeline))
+    return pictures.numpy(), masks.numpy()

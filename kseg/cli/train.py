@@ -1,0 +1,126 @@
+"""``kseg-train``: from a folder of photos and masks to a trained model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kseg.cli.common import errors_as_messages, import_tensorflow, interrupted
+
+if TYPE_CHECKING:
+    from kseg.settings import Settings
+    from kseg.training.run import Run
+
+EXAMPLES = """\b
+Examples:
+  kseg-train configs/quickstart.toml
+  kseg-train configs/people.toml --data photos
+  kseg-train configs/people.toml --data photos --data more --set training.epochs=50
+  kseg-train configs/people.toml --data photos --dry-run
+  kseg-train configs/people.toml --data photos --resume
+
+A data folder holds images/ and masks/ (the names are settings), matched by file name. The run's folder holds the
+results: curves, predictions after every epoch, best.keras. All runs are listed in experiments.csv beside it."""
+
+RUNS = Path("runs")
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    "roots",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with images/ and masks/; may be given several times.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting, such as training.epochs=5; may be given several times.",
+)
+@click.option(
+    "--run",
+    "run_path",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the results.  [default: runs/CONFIG-001, or the next free number]",
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run: --run, or the newest of CONFIG.")
+@click.option("--dry-run", is_flag=True, help="Show the network, the data and an augmented batch; train nothing.")
+def main(
+    config: Path,
+    roots: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    run_path: Path | None,
+    resume: bool,
+    dry_run: bool,
+) -> None:
+    """Train a segmentation network as the settings file CONFIG says."""
+    with errors_as_messages():
+        # Here and not at the top: pydantic and TensorFlow take seconds to load, and --help should answer at once.
+        from kseg.config import load_settings
+
+        settings = load_settings(config, overrides, roots)
+        import_tensorflow()
+        if dry_run:
+            from kseg.cli.dry_run import show
+
+            show(settings, run_path or RUNS / f"{config.stem}-dry-run")
+            return
+        from kseg.training.run import Run
+
+        start = Run.resume if resume else Run.create
+        with start(run_path, config.stem, settings, RUNS) as run:
+            try:
+                train_in(run, settings)
+            except KeyboardInterrupt:
+                again = f"kseg-train {config} --run {run.path} --resume, with the same --data and --set"
+                interrupted(f"interrupted after {len(run.history)} whole epochs; go on with: {again}")
+
+
+def train_in(run: "Run", settings: "Settings") -> None:
+    """The whole program: settings -> samples -> pipelines -> network -> training -> result."""
+    from kseg.cli.samples import examples_of, open_samples
+    from kseg.data.pipeline import TrainingOrder, data_errors, evaluation_pipeline, training_pipeline
+    from kseg.models.segmenter import build_segmenter
+    from kseg.training.loop import count_steps, train
+    from kseg.training.precision import prepare_keras
+    from kseg.training.result import conclude
+
+    data, batch_size = settings.data, settings.training.batch_size
+    policy = prepare_keras(settings)
+    loader, split = open_samples(settings, run)
+    order = TrainingOrder(split.training, settings.seed)
+    steps = count_steps(settings, len(split.training))
+    training = training_pipeline(
+        loader,
+        order,
+        settings.augmentation,
+        ignore_class=data.ignore_class,
+        batch_size=batch_size,
+        first_step=len(run.history) * steps,
+        steps=settings.training.epochs * steps,
+    )
+    validation = evaluation_pipeline(loader, split.validation, batch_size=batch_size)
+    model = build_segmenter(num_classes=data.num_classes, **settings.model.model_dump())
+    click.echo(
+        f"{model.name}: {model.count_params():,} parameters, random weights, {policy}; "
+        f"{len(split.training)} samples train, {len(split.validation)} validate, {steps} steps an epoch; "
+        f"results in {run.path}"
+    )
+    with data_errors(loader):
+        history = train(
+            model,
+            training,
+            validation,
+            examples_of(loader, split),
+            settings=settings,
+            run=run,
+            steps_per_epoch=steps,
+            batch_names=lambda step: [loader.source.names[index] for index in order.batch(step, batch_size)],
+        )
+    click.echo(conclude(run, settings, history))

@@ -1,0 +1,199 @@
+"""Pictures for people: masks over photos, errors in colour, contact sheets, curves.
+
+Pictures are uint8 (H, W, 3) RGB, masks uint8 (H, W) class ids, as everywhere.
+"""
+
+import colorsys
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont
+
+from kseg.files import replacing
+
+Colour = tuple[int, int, int]
+
+PAPER: Colour = (255, 255, 255)
+INK: Colour = (40, 40, 48)
+
+# Distinct for colour-blind people, too (Okabe & Ito 2008), strongest first; further classes take hues between.
+OKABE_ITO: tuple[Colour, ...] = (
+    (0, 158, 115),
+    (213, 94, 0),
+    (0, 114, 178),
+    (240, 228, 66),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+)
+GOLDEN_ANGLE = 0.381966
+"""Of the colour circle: steps of it never come close to an earlier hue."""
+
+RIGHT: Colour = (0, 158, 115)
+INVENTED: Colour = (213, 50, 30)
+MISSED: Colour = (40, 90, 230)
+CONFUSED: Colour = (240, 180, 20)
+IGNORED: Colour = (150, 150, 150)
+
+TILE = 192
+"""Smallest side of a picture on a sheet: smaller ones are enlarged."""
+GAP = 6
+LINE = 26
+"""Height of a line of text."""
+
+
+def class_colours(count: int) -> np.ndarray:
+    """One colour per foreground class: uint8 (count, 3)."""
+    further = [
+        tuple(round(255 * part) for part in colorsys.hsv_to_rgb(index * GOLDEN_ANGLE % 1, 0.65, 0.9))
+        for index in range(max(0, count - len(OKABE_ITO)))
+    ]
+    return np.array([*OKABE_ITO, *further][:count], np.uint8).reshape(count, 3)
+
+
+def decide(logits: np.ndarray) -> np.ndarray:
+    """Class ids, uint8 (..., H, W), from logits (..., H, W, C): above even odds for one class, the largest for more."""
+    if logits.shape[-1] == 1:
+        return (logits[..., 0] > 0).astype(np.uint8)
+    return logits.argmax(axis=-1).astype(np.uint8)
+
+
+def overlay(picture: np.ndarray, mask: np.ndarray, num_classes: int, strength: float = 0.55) -> np.ndarray:
+    """The picture with every class but the background (0) tinted and outlined; ignored pixels turn grey."""
+    foreground = max(1, num_classes - 1)
+    colours = class_colours(foreground)
+    tinted = picture.copy()
+    for class_id in range(1, foreground + 1):
+        inside = mask == class_id
+        tinted[inside] = _blend(tinted[inside], colours[class_id - 1], strength)
+        outlines, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(tinted, outlines, -1, colours[class_id - 1].tolist(), 1, cv2.LINE_AA)
+    ignored = mask > foreground
+    tinted[ignored] = _blend(tinted[ignored], np.array(IGNORED), 0.8)
+    return tinted
+
+
+def error_map(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """The picture in grey; right foreground green, invented red, missed blue, one class for another yellow."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    shown = np.repeat(grey[..., None] // 2 + 90, 3, axis=2).astype(np.uint8)
+    counted = truth < max(2, num_classes)
+    there, found = counted & (truth > 0), counted & (prediction > 0)
+    kinds = (
+        (there & found & (truth == prediction), RIGHT, 0.45),
+        (found & ~there, INVENTED, 0.75),
+        (there & ~found, MISSED, 0.75),
+        (there & found & (truth != prediction), CONFUSED, 0.75),
+        (~counted, IGNORED, 0.6),
+    )
+    for where, colour, strength in kinds:
+        shown[where] = _blend(shown[where], np.array(colour), strength)
+    return shown
+
+
+def draw_predictions(
+    path: Path, pictures: np.ndarray, truths: np.ndarray, logits: np.ndarray, classes: Sequence[str]
+) -> None:
+    """Write a sheet: a column per sample; photo, truth, prediction and errors below one another; a legend."""
+    predictions = decide(logits)
+    rows = {
+        "photo": list(pictures),
+        "truth": [overlay(p, m, len(classes)) for p, m in zip(pictures, truths, strict=True)],
+        "prediction": [overlay(p, m, len(classes)) for p, m in zip(pictures, predictions, strict=True)],
+        "errors": [error_map(p, t, m, len(classes)) for p, t, m in zip(pictures, truths, predictions, strict=True)],
+    }
+    legend = {**_class_legend(classes), "right": RIGHT, "invented": INVENTED, "missed": MISSED}
+    if len(classes) > 2:
+        legend["confused"] = CONFUSED
+    _save(path, sheet(rows, legend))
+
+
+def draw_batch(path: Path, pictures: np.ndarray, masks: np.ndarray, classes: Sequence[str]) -> None:
+    """Write a sheet of samples as training sees them: pictures, and their masks over them."""
+    rows = {
+        "picture": list(pictures),
+        "mask": [overlay(p, m, len(classes)) for p, m in zip(pictures, masks, strict=True)],
+    }
+    _save(path, sheet(rows, {**_class_legend(classes), "ignored": IGNORED}))
+
+
+def sheet(rows: Mapping[str, Sequence[np.ndarray]], legend: Mapping[str, Colour]) -> np.ndarray:
+    """Pictures in named rows, with a legend of colours below: one uint8 (H, W, 3) picture."""
+    first = next(iter(rows.values()))[0]
+    factor = max(1, math.ceil(TILE / min(first.shape[:2])))
+    height, width = factor * first.shape[0], factor * first.shape[1]
+    columns = max(len(row) for row in rows.values())
+    page = Image.new("RGB", (GAP + columns * (width + GAP), len(rows) * (height + LINE) + LINE + 2 * GAP), PAPER)
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(15)
+    for number, (title, row) in enumerate(rows.items()):
+        top = number * (height + LINE)
+        draw.text((GAP, top + LINE // 2), title, INK, font, anchor="lm")
+        for column, picture in enumerate(row):
+            tile = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+            page.paste(Image.fromarray(tile), (GAP + column * (width + GAP), top + LINE))
+    left, middle = GAP, len(rows) * (height + LINE) + GAP + LINE // 2
+    for name, colour in legend.items():
+        draw.rectangle((left, middle - 7, left + 14, middle + 7), colour)
+        draw.text((left + 20, middle), name, INK, font, anchor="lm")
+        left += 20 + round(draw.textlength(name, font)) + 3 * GAP
+    return np.asarray(page)
+
+
+def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Write the curves of a training: loss on the left, Dice and Jaccard (over the data set) on the right."""
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    panels = (
+        (losses, {"loss": "#444466"}),
+        (scores, {"jaccard": "#009e73", "dice": "#0072b2"}),
+    )
+    for axes, quantities in panels:
+        for name, colour in quantities.items():
+            axes.plot(
+                epochs,
+                [row[name] for row in history],
+                "--",
+                color=colour,
+                alpha=0.6,
+                label=f"{name}, training",
+            )
+            axes.plot(
+                epochs,
+                [row[f"val_{name}"] for row in history],
+                "-o",
+                ms=3,
+                color=colour,
+                label=f"{name}, validation",
+            )
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    scores.set_ylim(0, 1)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _class_legend(classes: Sequence[str]) -> dict[str, Colour]:
+    names = list(classes) if len(classes) == 1 else list(classes[1:])
+    return {
+        name: (int(colour[0]), int(colour[1]), int(colour[2]))
+        for name, colour in zip(names, class_colours(len(names)), strict=True)
+    }
+
+
+def _blend(pixels: np.ndarray, colour: np.ndarray, strength: float) -> np.ndarray:
+    return (pixels * (1 - strength) + colour * strength).astype(np.uint8)
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary)

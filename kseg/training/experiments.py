@@ -1,0 +1,35 @@
+"""The experiment log: one row per finished run of a folder, to read and to sort.
+
+It is made anew from the runs themselves each time one ends, so that it cannot disagree with them, two runs that
+end together cannot spoil it, and a deleted run is gone from it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kseg.files import write_csv
+
+LOG = "experiments.csv"
+FIRST = ("run", "ended", "epochs", "best_epoch", "seconds")
+LAST = ("kseg", "tensorflow", "keras", "changed")
+
+
+def write_experiments(runs: Path) -> Path:
+    """Write ``runs/experiments.csv``: per run its scores, time, versions, and the settings not at their defaults."""
+    rows = [_row(file) for file in sorted(runs.glob("*/result.json"))]
+    scores = sorted({key for row in rows for key in row if key not in {*FIRST, *LAST}})
+    write_csv(runs / LOG, [*FIRST, *scores, *LAST], rows)
+    return runs / LOG
+
+
+def _row(file: Path) -> dict[str, Any]:
+    result = json.loads(file.read_text(encoding="utf-8"))
+    environment = json.loads((file.parent / "environment.json").read_text(encoding="utf-8"))
+    return {
+        "run": file.parent.name,
+        **{key: result[key] for key in FIRST[1:]},
+        **{key: round(value, 5) for key, value in result["scores"].items()},
+        **{key: environment[key] for key in LAST[:3]},
+        "changed": " ".join(f"{key}={json.dumps(value)}" for key, value in result["changed"].items()),
+    }

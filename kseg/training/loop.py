@@ -1,0 +1,100 @@
+"""Compile and fit, from the beginning or from a checkpoint."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from kseg.errors import ConfigError
+from kseg.objectives.losses import parse_loss
+from kseg.objectives.metrics import Scores
+from kseg.settings import Settings
+from kseg.training import callbacks
+from kseg.training.checkpoint import load_checkpoint, save_model
+from kseg.training.history import Row, should_stop
+from kseg.training.optimizer import build_optimizer
+from kseg.training.run import Run
+
+
+def count_steps(settings: Settings, samples: int) -> int:
+    """Steps of one epoch: one pass over the samples unless set, in whole executions of ``steps_per_execution``."""
+    training = settings.training
+    steps = training.steps_per_epoch or -(-samples // training.batch_size)
+    return -(-steps // training.steps_per_execution) * training.steps_per_execution
+
+
+def train(
+    model: keras.Model,
+    training: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    examples: callbacks.Examples,
+    *,
+    settings: Settings,
+    run: Run,
+    steps_per_epoch: int,
+    batch_names: Callable[[int], list[str]],
+) -> list[Row]:
+    """Train ``model`` to the settings' last epoch, going on from the run's checkpoint if it has one.
+
+    Args:
+        model: As ``build_segmenter`` makes it.
+        training: Batches from the first step that is still to be done (``len(run.history) * steps_per_epoch``).
+        validation: Batches of every validation sample once.
+        examples: The validation samples to draw after every epoch.
+        settings: All settings.
+        run: The folder that keeps the results.
+        steps_per_epoch: See ``count_steps``.
+        batch_names: The samples of a step, for the message when the loss becomes NaN.
+
+    Returns the history of all epochs, earlier ones included. Raises TrainingError on a NaN loss.
+    """
+    history = run.history
+    scores = compile_model(model, settings, steps_per_epoch)
+    if history:
+        load_checkpoint(run.checkpoint, model)
+    keeper = callbacks.Keeper(run, settings.training, history, scores, settings.data.classes, examples)
+    around = [
+        callbacks.Guard(len(history) * steps_per_epoch, batch_names),
+        callbacks.AverageWhileTesting(),
+        keeper,
+        callbacks.Progress(settings.training, steps_per_epoch, history),
+        keras.callbacks.TensorBoard(run.tensorboard),
+    ]
+    if settings.training.schedule == "plateau":
+        around.append(callbacks.Plateau(settings.training, history))
+    if len(history) < settings.training.epochs and not should_stop(history, settings.training):
+        model.fit(
+            training,
+            epochs=settings.training.epochs,
+            initial_epoch=len(history),
+            steps_per_epoch=steps_per_epoch,
+            validation_data=validation,
+            callbacks=around,
+            verbose=0,
+        )
+    save_model(run.last_model, model)
+    return history
+
+
+def compile_model(model: keras.Model, settings: Settings, steps_per_epoch: int) -> Scores:
+    """Compile with the settings' optimizer, loss and metrics; return the metrics, for their per-class values."""
+    data, training = settings.data, settings.training
+    scores = Scores(num_classes=data.num_classes, ignore_class=data.ignore_class)
+    try:
+        loss = parse_loss(
+            training.loss,
+            num_classes=data.num_classes,
+            ignore_class=data.ignore_class,
+            class_weights=training.class_weights,
+            label_smoothing=training.label_smoothing,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"training.loss: {error}") from None
+    model.compile(
+        optimizer=build_optimizer(training, training.epochs * steps_per_epoch, steps_per_epoch),
+        loss=loss,
+        metrics=[scores],
+        steps_per_execution=training.steps_per_execution,
+        jit_compile=False,
+    )
+    return scores

@@ -1,0 +1,63 @@
+"""Adam with the settings' schedule, decay, clipping and moving average."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from kseg.settings import TrainingSettings
+
+NOT_DECAYED = ["gamma", "beta", "bias"]
+"""Decay keeps kernels small; on normalisation and bias it would only shift what they have to learn."""
+
+
+def build_optimizer(settings: TrainingSettings, steps: int, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019) with ``weight_decay``, for ``steps`` steps."""
+    optimizer = keras.optimizers.Adam(
+        learning_rate=_learning_rate(settings, steps, steps_per_epoch),
+        weight_decay=settings.weight_decay or None,
+        global_clipnorm=settings.clip_norm,
+        use_ema=settings.ema > 0,
+        ema_momentum=settings.ema or 0.99,
+        ema_overwrite_frequency=None,
+    )
+    if settings.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)
+    return optimizer
+
+
+def _learning_rate(
+    settings: TrainingSettings, steps: int, steps_per_epoch: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    if settings.schedule != "cosine":
+        return settings.learning_rate
+    warmup = round(settings.warmup_epochs * steps_per_epoch)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else settings.learning_rate,
+        decay_steps=max(1, steps - warmup),
+        warmup_target=settings.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Put the moving averages of the weights in their place for a while, if the optimizer keeps any.
+
+    Keras's ``SwapEMAWeights`` exchanges the two by adding and subtracting, which rounds both; this copies.
+    """
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not optimizer.use_ema:
+        yield
+        return
+    # Keras has no public name for the averages; they are in the order of the trainable variables.
+    pairs = list(zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True))
+    own = [np.array(variable) for variable, _ in pairs]
+    for variable, average in pairs:
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for (variable, _), value in zip(pairs, own, strict=True):
+            variable.assign(value)
