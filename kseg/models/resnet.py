@@ -42,9 +42,7 @@ def conv(x: Tensor, channels: int, kernel: int, name: str, *, strides: int = 1) 
         x = layers.ZeroPadding2D((kernel - 1) // 2, name=f"{name}_pad")(x)
         padding = "valid"
     he = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    return layers.Conv2D(
-        channels, kernel, strides, padding, use_bias=False, kernel_initializer=he, name=name
-    )(x)
+    return layers.Conv2D(channels, kernel, strides, padding, use_bias=False, kernel_initializer=he, name=name)(x)
 
 
 def relu(x: Tensor, name: str) -> Tensor:

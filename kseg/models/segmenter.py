@@ -93,9 +93,7 @@ def _checked_widths(join: str, features: Sequence[Tensor], widths: Sequence[int]
     if widths is None:
         return own
     if len(widths) != STEPS or any(width < 1 for width in widths):
-        raise ConfigError(
-            f"widths is {list(widths)}; it takes {STEPS} positive numbers, such as {list(own)}."
-        )
+        raise ConfigError(f"widths is {list(widths)}; it takes {STEPS} positive numbers, such as {list(own)}.")
     if join == "linknet" and tuple(widths[:-1]) != own[:-1]:
         raise ConfigError(
             f"widths is {list(widths)}, but linknet adds the encoder's features, so that its first "
