@@ -37,9 +37,7 @@ def test_any_size(size):
 
 
 def test_seeds_and_indices_differ():
-    pictures = {
-        draw_scene(seed, index, *SMALL)[0].tobytes() for seed in (0, 1, 10**9) for index in (0, 1, 10**9)
-    }
+    pictures = {draw_scene(seed, index, *SMALL)[0].tobytes() for seed in (0, 1, 10**9) for index in (0, 1, 10**9)}
     assert len(pictures) == 9
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from kseg.data.synthetic import props
+from kseg.data.synthetic import decoys, props
 from kseg.data.synthetic.canvas import Colour, Layer, Mark, Material, Piece
 from kseg.data.synthetic.palette import (
     WALL_TILES,
@@ -35,7 +35,10 @@ SKIES: tuple[tuple[Colour, Colour], ...] = (
 )  # fmt: skip
 GRASS: tuple[Colour, ...] = ((122, 150, 82), (96, 132, 76), (164, 160, 92), (190, 166, 110), (220, 224, 226))
 PAVING: tuple[Colour, ...] = ((150, 146, 142), (122, 120, 122), (176, 164, 148), (96, 98, 104))
-WALLS: tuple[Colour, ...] = ((226, 214, 196), (196, 206, 200), (210, 184, 168), (150, 166, 176), (232, 228, 220), (116, 132, 122), (176, 140, 120), (98, 104, 122))  # fmt: skip
+WALLS: tuple[Colour, ...] = (
+    (226, 214, 196), (196, 206, 200), (210, 184, 168), (150, 166, 176), (232, 228, 220),
+    (116, 132, 122), (176, 140, 120), (98, 104, 122),
+)  # fmt: skip
 # The backdrop's ground colour is a small picture with this many pixels a side, stretched over the frame.
 BASE = 48
 
@@ -50,7 +53,7 @@ class Backdrop:
     base: np.ndarray
     floor: float
     layers: list[Layer] = field(default_factory=list)
-    things: dict[props.Prop, float] = field(default_factory=dict)
+    things: dict[decoys.Prop, float] = field(default_factory=dict)
 
     def add(self, *pieces: Piece) -> None:
         """Lay pieces, given in scene units, over what is there."""
@@ -155,17 +158,13 @@ def room(rng: Rng, width: float, height: float) -> Backdrop:
         scene.add(Piece([box(-1, -1, width + 1, floor)], paper))
     if rng.uniform() < 0.6:
         scene.add(*_window(rng, rng.uniform(0.1, width - 0.1), floor))
-    boards = varied(rng, pick(rng, (*props.WOOD, (150, 146, 140))))
+    boards = varied(rng, pick(rng, (*decoys.WOOD, (150, 146, 140))))
     ground = tiled(rng, planks, boards, shade(boards, 0.8), rng.uniform(0.2, 0.35))
     scene.add(Piece([box(-1, floor, width + 1, height + 1)], ground))
-    scene.add(
-        Piece([box(-1, floor - 0.03, width + 1, floor + 0.004)], Material(shade(wall, 1.15)), roundness=0.006)
-    )
+    scene.add(Piece([box(-1, floor - 0.03, width + 1, floor + 0.004)], Material(shade(wall, 1.15)), roundness=0.006))
     if rng.uniform() < 0.5:
         rug = ellipse(rng.uniform(0, width), floor + (height - floor) * 0.6, rng.uniform(0.3, 0.6), 0.09)
-        scene.add(
-            Piece([rug], tiled(rng, weighted(rng, WALL_TILES), cloth_colour(rng), cloth_colour(rng), 0.09))
-        )
+        scene.add(Piece([rug], tiled(rng, weighted(rng, WALL_TILES), cloth_colour(rng), cloth_colour(rng), 0.09)))
     return scene
 
 
@@ -187,9 +186,7 @@ def _window(rng: Rng, x: float, floor: float) -> list[Piece]:
 def nature(rng: Rng, width: float, height: float) -> Backdrop:
     """Sky, hills and a meadow, sand or snow."""
     floor = height * rng.uniform(0.5, 0.75)
-    scene = Backdrop(
-        gradient(rng, *pick(rng, SKIES), mottled=0.03), floor, things={props.tree: 1.1, props.bush: 0.35}
-    )
+    scene = Backdrop(gradient(rng, *pick(rng, SKIES), mottled=0.03), floor, things={props.tree: 1.1, props.bush: 0.35})
     if rng.uniform() < 0.6:
         for _ in range(int(rng.integers(1, 5))):
             x, y, r = rng.uniform(0, width), rng.uniform(0.05, 0.4) * height, rng.uniform(0.04, 0.09)
@@ -242,7 +239,7 @@ def wall(rng: Rng, width: float, height: float) -> Backdrop:
     scene = Backdrop(
         gradient(rng, ground, ground),
         height * rng.uniform(0.8, 0.95),
-        things={props.bollard: 0.35, props.potted_plant: 0.5},
+        things={decoys.bollard: 0.35, props.potted_plant: 0.5},
     )
     tiler = bricks if rng.uniform() < 0.25 else weighted(rng, WALL_TILES)
     material = tiled(
@@ -262,9 +259,7 @@ def wall(rng: Rng, width: float, height: float) -> Backdrop:
 
 def clutter(rng: Rng, width: float, height: float) -> Backdrop:
     """Tubes, discs and blocks in the colours of skin and clothes."""
-    scene = Backdrop(
-        gradient(rng, cloth_colour(rng), cloth_colour(rng), 0.1), height * 0.7, things=dict(props.DECOYS)
-    )
+    scene = Backdrop(gradient(rng, cloth_colour(rng), cloth_colour(rng), 0.1), height * 0.7, things=dict(decoys.DECOYS))
     for _ in range(int(rng.integers(14, 40))):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         colour = skin_tone(rng) if rng.uniform() < 0.3 else cloth_colour(rng)
@@ -272,7 +267,9 @@ def clutter(rng: Rng, width: float, height: float) -> Backdrop:
         if kind == 0:
             shapes = [ellipse(x, y, size, size * rng.uniform(0.6, 1.4), rng.uniform(0, 3))]
         elif kind == 1:
-            shapes = limb(np.array([(x, y), (x, y) + rng.normal(0, 2 * size, 2)]), (size * 0.4, size * 0.3))
+            shapes = limb(
+                np.array([(x, y), (x + rng.normal(0, 2 * size), y + rng.normal(0, 2 * size))]), (size * 0.4, size * 0.3)
+            )
         elif kind == 2:
             shapes = [smooth(ellipse(x, y, size, size, n=6) + rng.normal(0, size / 4, (6, 2)))]
         else:
@@ -290,18 +287,17 @@ Setting = Callable[[Rng, float, float], Backdrop]
 SETTINGS: dict[Setting, float] = {street: 3, room: 3, nature: 2.5, studio: 1.3, wall: 1.7, clutter: 1.2}
 
 
-def random_backdrop(rng: Rng, width: float, height: float) -> Backdrop:
-    """Any setting, with its own things and some decoys standing in it."""
+def random_backdrop(rng: Rng, width: float, height: float, stature: float) -> Backdrop:
+    """Any setting, with its own things and some decoys, about as large as fits people of a stature."""
     backdrop = weighted(rng, SETTINGS)(rng, width, height)
     things = [(prop, size) for prop, size in backdrop.things.items() for _ in range(2)]
     things = [things[i] for i in rng.permutation(len(things))[: int(rng.integers(1, 5))]]
     if rng.uniform() < 0.5:
-        things += [pick(rng, list(props.DECOYS.items())) for _ in range(int(rng.integers(1, 3)))]
-    for prop, size in things:
-        y = backdrop.floor + rng.uniform(0, 0.5) * (height - backdrop.floor)
-        scale = size * rng.uniform(0.7, 1.15)
-        pieces = prop(rng)
-        backdrop.layers.append(
-            Layer(pieces, scale, rng.uniform(-0.05, width + 0.05), y, shadow=(0, 0, 0.3, 0.05))
-        )
+        things += [pick(rng, list(decoys.DECOYS.items())) for _ in range(int(rng.integers(1, 3)))]
+    for depth, (prop, size) in zip(np.sort(rng.uniform(0, 0.5, len(things))), things, strict=True):
+        hung = prop in props.HUNG
+        y = backdrop.floor + (rng.uniform(-0.06, 0) if hung else depth * (height - backdrop.floor))
+        scale = size * rng.uniform(0.75, 1.2) * (0.25 + stature)
+        x = rng.uniform(-0.05, width + 0.05)
+        backdrop.layers.append(Layer(prop(rng), scale, x, y, shadow=None if hung else (0, 0, 0.3, 0.05)))
     return backdrop

@@ -4,6 +4,7 @@ Everything is drawn twice as large as asked and then halved: the picture by aver
 A piece writes picture and labels through one and the same stencil, so the two cannot disagree.
 """
 
+import itertools
 from dataclasses import dataclass, field
 
 import cv2
@@ -13,8 +14,11 @@ import numpy as np
 OVERSAMPLING = 2
 # cv2 takes polygons in fixed-point numbers: four bits of fraction are a sixteenth of a drawn pixel.
 FRACTION_BITS = 4
-# How strongly a piece's lit side differs from its far side; red is lifted more than blue: warm light, cool shade.
-SHADING = (0.40, 0.37, 0.32)
+# How much brighter a piece's lit edge is, and how much darker its far edge, for a slope that is given in 255ths.
+SHADING = np.float32(0.38 / 255)
+ONE = np.float32(1)
+# Outlines are cut to this many fixed-point steps from the corner of what is drawn.
+FAR = 16000 << FRACTION_BITS
 
 Colour = tuple[float, float, float]
 
@@ -104,60 +108,47 @@ class Canvas:
         return image, _vote(self.labels)
 
     def _paint(self, piece: Piece, scale: float, origin: np.ndarray) -> None:
-        shapes = [shape * scale + origin for shape in piece.shapes]
         reach = piece.roundness * scale
-        region = self._region(shapes, reach + 2)
+        points = _fixed_point(np.concatenate(piece.shapes), scale, origin)
+        region = self._region(points, reach + 2)
         if region is None:
             return
         rows, columns = region
-        corner = np.array([columns.start, rows.start], float)
+        corner = np.array([columns.start, rows.start])
+        points -= corner << FRACTION_BITS
         stencil = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
-        for shape in shapes:
-            cv2.fillPoly(stencil, [_fixed(shape - corner)], 255, shift=FRACTION_BITS)
+        for outline in _split(points, piece.shapes):
+            cv2.fillPoly(stencil, [outline], 255, shift=FRACTION_BITS)
         colours = self._fill(piece.material, region, scale, origin)
-        for mark in piece.marks:
-            _draw_mark(colours, mark, scale, origin - corner)
-        target = self.image[rows, columns]
+        _draw_marks(colours, piece.marks, scale, origin - corner)
+        target, labels = self.image[rows, columns], self.labels[rows, columns]
         if reach >= 1:
-            self._shade(piece, stencil, colours, target, self.labels[rows, columns], reach)
+            self._shade(piece, stencil, colours, target, labels, reach)
         cv2.copyTo(colours, stencil, target)
-        self.labels[rows, columns][stencil > 0] = piece.part
+        labels[stencil > 0] = piece.part
 
-    def _region(self, shapes: list[np.ndarray], margin: float) -> tuple[slice, slice] | None:
-        """Rows and columns around ``shapes``, cut to the picture; None where nothing is inside."""
-        points = np.concatenate(shapes)
-        (left, top), (right, bottom) = points.min(axis=0) - margin, points.max(axis=0) + margin
+    def _region(self, points: np.ndarray, margin: float) -> tuple[slice, slice] | None:
+        """Rows and columns around fixed-point ``points``, cut to the picture; None where nothing is inside."""
+        one = 1 << FRACTION_BITS
+        (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         height, width = self.labels.shape
-        x0, y0 = max(0, int(left)), max(0, int(top))
-        x1, y1 = min(width, int(right) + 1), min(height, int(bottom) + 1)
+        x0, y0 = max(0, int(left / one - margin)), max(0, int(top / one - margin))
+        x1, y1 = min(width, int(right / one + margin) + 1), min(height, int(bottom / one + margin) + 1)
         return (slice(y0, y1), slice(x0, x1)) if x1 > x0 and y1 > y0 else None
 
-    def _fill(
-        self, material: Material, region: tuple[slice, slice], scale: float, origin: np.ndarray
-    ) -> np.ndarray:
+    def _fill(self, material: Material, region: tuple[slice, slice], scale: float, origin: np.ndarray) -> np.ndarray:
+        """The material as it is seen in a region, uint8 (rows, columns, 3)."""
         rows, columns = region
-        size = (columns.stop - columns.start, rows.stop - rows.start)
         if material.copied is not None and self.backdrop is not None:
-            shift = int(material.copied * scale)
-            x = np.abs(np.arange(columns.start, columns.stop) + shift) % (2 * self.backdrop.shape[1])
-            x = np.minimum(x, 2 * self.backdrop.shape[1] - 1 - x)
-            return np.ascontiguousarray(self.backdrop[rows][:, x])
-        if material.tile is None:
-            colours = np.empty((size[1], size[0], 3), np.uint8)
-            colours[:] = np.clip(material.colour, 0, 255)
-            return colours
-        # The tile is first brought to about the size it will be seen at, or fine stripes would flicker.
-        seen = material.period * scale
-        tile = material.tile
-        if seen < tile.shape[0]:
-            n = max(2, round(seen))
-            tile = cv2.resize(tile, (n, n), interpolation=cv2.INTER_AREA)
-        c, s = np.cos(material.angle), np.sin(material.angle)
-        inverse = np.array([[c, s], [-s, c]]) * (tile.shape[0] / seen)
-        place = np.array(material.origin) * scale + origin - (columns.start, rows.start)
-        matrix = np.concatenate([inverse, -(inverse @ place)[:, None]], axis=1)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(tile, matrix, size, flags=flags, borderMode=cv2.BORDER_WRAP)
+            # Beyond the frame's edge the copy is mirrored.
+            width = self.backdrop.shape[1]
+            x = (np.arange(columns.start, columns.stop) + int(material.copied * scale)) % (2 * width)
+            return self.backdrop[rows].take(np.minimum(x, 2 * width - 1 - x), axis=1)
+        if material.tile is not None:
+            return _tiled(material, region, scale, origin)
+        colours = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+        colours[:] = _bytes(material.colour)
+        return colours
 
     def _shade(
         self,
@@ -176,22 +167,22 @@ class Canvas:
         height = cv2.blur(stencil, (size, size), borderType=cv2.BORDER_REPLICATE)
         step = max(1, int(reach * 0.7))
         padded = cv2.copyMakeBorder(height, step, step, step, step, cv2.BORDER_REPLICATE)
-        dx, dy = np.rint(self.light * step).astype(int)
+        dx, dy = round(self.light[0] * step), round(self.light[1] * step)
         rows, columns = height.shape
         towards = padded[step + dy : step + dy + rows, step + dx : step + dx + columns]
         away = padded[step - dy : step - dy + rows, step - dx : step - dx + columns]
         slope = cv2.subtract(away, towards, dtype=cv2.CV_32F)
-        gains = cv2.merge([slope * np.float32(k / 255) + np.float32(1) for k in SHADING])
-        cv2.multiply(colours, gains, dst=colours, dtype=cv2.CV_8U)
+        gain = slope * SHADING + ONE
+        cv2.multiply(colours, cv2.merge([gain, gain, gain]), dst=colours, dtype=cv2.CV_8U)
         if piece.overhang:
-            shadow = towards * (labels > 0) * np.float32(-piece.overhang / 255) + np.float32(1)
-            cv2.multiply(below, cv2.merge([shadow] * 3), dst=below, dtype=cv2.CV_8U)
+            gain = towards * (labels > 0) * np.float32(-piece.overhang / 255) + ONE
+            cv2.multiply(below, cv2.merge([gain, gain, gain]), dst=below, dtype=cv2.CV_8U)
 
     def _darken(self, shadow: tuple[float, float, float, float], scale: float, origin: np.ndarray) -> None:
         """A soft dark ellipse: where something stands."""
         x, y = np.array(shadow[:2]) * scale + origin
         rx, ry = shadow[2] * scale, shadow[3] * scale
-        region = self._region([np.array([(x - rx, y - ry), (x + rx, y + ry)])], 0.0)
+        region = self._region(_fixed_point(np.array([(x - rx, y - ry), (x + rx, y + ry)]), 1.0, np.zeros(2)), 0.0)
         if region is None:
             return
         rows, columns = region
@@ -203,25 +194,68 @@ class Canvas:
         cv2.multiply(target, cv2.merge([gain] * 3), dst=target, dtype=cv2.CV_8U)
 
 
-def _fixed(points: np.ndarray) -> np.ndarray:
-    """Pixel coordinates as cv2's fixed-point integers; far outside points are pulled in, or they overflow."""
-    return np.rint(np.clip(points, -16000, 16000) * (1 << FRACTION_BITS)).astype(np.int32)
+def _tiled(material: Material, region: tuple[slice, slice], scale: float, origin: np.ndarray) -> np.ndarray:
+    """A repeated tile, uint8 (rows, columns, 3)."""
+    rows, columns = region
+    tile = material.tile
+    assert tile is not None
+    # The tile is first brought to about the size it will be seen at, or fine stripes would flicker.
+    seen = material.period * scale
+    n = min(len(tile), max(2, round(seen)))
+    if n < len(tile):
+        tile = cv2.resize(tile, (n, n), interpolation=cv2.INTER_AREA)
+    x, y = (origin + np.array(material.origin) * scale).tolist()
+    ratio = n / seen
+    if material.angle == 0.0:
+        across = ((np.arange(columns.start, columns.stop) - x) * ratio).astype(int) % n
+        down = ((np.arange(rows.start, rows.stop) - y) * ratio).astype(int) % n
+        return tile.take(down, axis=0).take(across, axis=1)
+    c, s = np.cos(material.angle) * ratio, np.sin(material.angle) * ratio
+    x, y = x - columns.start, y - rows.start
+    matrix = np.array([(c, s, -c * x - s * y), (-s, c, s * x - c * y)])
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    turned: np.ndarray = cv2.warpAffine(tile, matrix, size, flags=flags, borderMode=cv2.BORDER_WRAP)
+    return turned
 
 
-def _draw_mark(colours: np.ndarray, mark: Mark, scale: float, origin: np.ndarray) -> None:
-    points = _fixed(mark.points * scale + origin)
-    colour = tuple(float(min(max(c, 0), 255)) for c in mark.colour)
-    if mark.width is None:
-        cv2.fillPoly(colours, [points], colour, lineType=cv2.LINE_AA, shift=FRACTION_BITS)
-    elif mark.width * scale > 0.4:  # thinner lines could not be seen in the reduced picture
-        thickness = max(1, round(mark.width * scale))
-        cv2.polylines(colours, [points], False, colour, thickness, lineType=cv2.LINE_AA, shift=FRACTION_BITS)
+def _bytes(colour: Colour) -> tuple[int, int, int]:
+    r, g, b = colour
+    return min(255, max(0, int(r))), min(255, max(0, int(g))), min(255, max(0, int(b)))
+
+
+def _fixed_point(points: np.ndarray, scale: float, origin: np.ndarray) -> np.ndarray:
+    """Points as cv2's fixed-point pixels; far outside ones are pulled in, or they would overflow."""
+    one = 1 << FRACTION_BITS
+    fixed: np.ndarray = np.rint((points * (scale * one) + origin * one).clip(-FAR, FAR)).astype(np.int32)
+    return fixed
+
+
+def _split(points: np.ndarray, shapes: list[np.ndarray]) -> list[np.ndarray]:
+    """Joined points back into outlines as long as ``shapes``."""
+    ends = itertools.accumulate((len(shape) for shape in shapes), initial=0)
+    return [points[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def _draw_marks(colours: np.ndarray, marks: list[Mark], scale: float, origin: np.ndarray) -> None:
+    # Lines thinner than this could not be seen in the reduced picture.
+    marks = [mark for mark in marks if mark.width is None or mark.width * scale > 0.4]
+    if not marks:
+        return
+    outlines = [mark.points for mark in marks]
+    fixed = _fixed_point(np.concatenate(outlines), scale, origin)
+    for mark, points in zip(marks, _split(fixed, outlines), strict=True):
+        if mark.width is None:
+            cv2.fillPoly(colours, [points], _bytes(mark.colour), lineType=cv2.LINE_AA, shift=FRACTION_BITS)
+        else:
+            thickness = max(1, round(mark.width * scale))
+            cv2.polylines(
+                colours, [points], False, _bytes(mark.colour), thickness, lineType=cv2.LINE_AA, shift=FRACTION_BITS
+            )
 
 
 def _vote(labels: np.ndarray) -> np.ndarray:
     """The commonest of each 2x2 block; of two pairs, the one on or nearer to the falling diagonal."""
     a, d = labels[0::2, 0::2], labels[1::2, 1::2]
     b, c = labels[0::2, 1::2], labels[1::2, 0::2]
-    return np.where(
-        (a == b) | (a == c) | (a == d), a, np.where((b == c) | (b == d), b, np.where(c == d, c, a))
-    )
+    return np.where((a == b) | (a == c) | (a == d), a, np.where((b == c) | (b == d), b, np.where(c == d, c, a)))

@@ -25,17 +25,17 @@ class Optics:
     def random(cls, rng: Rng, direction: np.ndarray) -> "Optics":
         """Mostly a good photograph in fair light; sometimes a bad one."""
         y, x = np.mgrid[-1 : 1 : GRID * 1j, -1 : 1 : GRID * 1j]
-        slope = rng.uniform(0, 0.28) * (x * direction[0] + y * direction[1])
+        slope = rng.uniform(0, 0.24) * (x * direction[0] + y * direction[1])
         vignette = rng.uniform(0, 0.22) * (x**2 + y**2) / 2
-        spots = cv2.resize(
-            rng.standard_normal((4, 4)), (GRID, GRID), interpolation=cv2.INTER_CUBIC
-        ) * rng.uniform(0, 0.07)
+        spots = cv2.resize(rng.standard_normal((4, 4)), (GRID, GRID), interpolation=cv2.INTER_CUBIC) * rng.uniform(
+            0, 0.07
+        )
         warmth = rng.normal(0, 0.05)
         tint = np.array([1 + warmth, 1.0, 1 - warmth])
-        gain = rng.uniform(0.86, 1.14) if rng.uniform() < 0.85 else rng.uniform(0.5, 1.45)
+        gain = rng.uniform(0.88, 1.1) if rng.uniform() < 0.85 else rng.uniform(0.5, 1.4)
         light = (gain * (1 + slope - vignette + spots))[:, :, None] * tint
-        blur = rng.uniform(0.001, 0.005) if rng.uniform() < 0.35 else 0.0
-        noise = rng.uniform(0.5, 4) if rng.uniform() < 0.8 else rng.uniform(4, 14)
+        blur = rng.uniform(0.001, 0.004) if rng.uniform() < 0.3 else 0.0
+        noise = rng.uniform(0.5, 3) if rng.uniform() < 0.85 else rng.uniform(3, 11)
         softness = int(rng.integers(35, 92)) if rng.uniform() < 0.3 else 0
         return cls(light.astype(np.float32), blur, noise, rng.uniform() < 0.06, softness)
 
@@ -53,5 +53,7 @@ class Optics:
             image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         if self.softness:
             _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.softness])
-            image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+            softened = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+            assert softened is not None  # it was packed a line above
+            return softened
         return image

@@ -16,11 +16,12 @@ TILE = 48
 
 # Skin from very light to very dark; a person's lies anywhere on the line through these.
 SKIN = np.array(
-    [(252, 226, 204), (243, 204, 172), (228, 178, 138), (205, 148, 106), (172, 115, 76), (132, 84, 56),
+    [(244, 214, 192), (238, 200, 170), (228, 178, 138), (205, 148, 106), (172, 115, 76), (132, 84, 56),
      (96, 60, 42), (66, 42, 32)], float
 )  # fmt: skip
 HAIR = ((28, 24, 26), (46, 32, 26), (74, 48, 32), (104, 66, 40), (146, 98, 54), (196, 150, 86), (226, 190, 130),
-        (150, 66, 34), (128, 128, 132), (208, 208, 206), (38, 40, 62), (176, 70, 96))  # fmt: skip
+        (150, 66, 34), (128, 128, 132), (208, 208, 206))  # fmt: skip
+DYED = ((176, 70, 96), (60, 120, 150), (120, 80, 150))
 # Clothes and things, muted enough to go together.
 CLOTH = ((236, 232, 222), (202, 198, 190), (122, 124, 130), (58, 62, 74), (30, 32, 40), (38, 58, 96), (60, 98, 150),
          (126, 170, 206), (44, 122, 122), (98, 158, 138), (62, 98, 62), (128, 142, 76), (216, 178, 66), (232, 150, 60),
@@ -46,23 +47,22 @@ def weighted(rng: Rng, table: dict[T, float]) -> T:
 
 def varied(rng: Rng, colour: Sequence[float], amount: float = 14.0) -> Colour:
     """A colour near ``colour``: brighter or darker as a whole, and a little off in each channel."""
-    shifted = np.asarray(colour) * rng.uniform(1 - amount / 90, 1 + amount / 90) + rng.normal(
-        0, amount / 2, 3
-    )
-    r, g, b = np.clip(shifted, 6, 250)
-    return float(r), float(g), float(b)
+    gain = rng.uniform(1 - amount / 90, 1 + amount / 90)
+    shift = rng.normal(0, amount / 2, 3).tolist()
+    r, g, b = (min(250.0, max(6.0, c * gain + d)) for c, d in zip(colour, shift, strict=True))
+    return r, g, b
 
 
 def mixed(a: Sequence[float], b: Sequence[float], share: float) -> Colour:
     """``a`` with ``share`` of ``b`` in it."""
-    r, g, z = np.asarray(a, float) * (1 - share) + np.asarray(b, float) * share
-    return float(r), float(g), float(z)
+    keep = 1 - share
+    return a[0] * keep + b[0] * share, a[1] * keep + b[1] * share, a[2] * keep + b[2] * share
 
 
 def shade(colour: Sequence[float], factor: float) -> Colour:
     """Darker (below 1) or brighter (above 1)."""
-    r, g, b = np.clip(np.asarray(colour, float) * factor, 0, 255)
-    return float(r), float(g), float(b)
+    r, g, b = colour
+    return min(255.0, r * factor), min(255.0, g * factor), min(255.0, b * factor)
 
 
 def skin_tone(rng: Rng) -> Colour:
@@ -104,7 +104,7 @@ def checks(rng: Rng, ground: Colour, second: Colour) -> np.ndarray:
     band = np.zeros(TILE, np.float32)
     band[:width] = 0.5
     share = (band[:, None] + band[None, :])[:, :, None]
-    tile = tile * (1 - share) + np.float32(second) * share
+    tile = tile * (1 - share) + np.asarray(second, np.float32) * share
     line = width + (TILE - width) // 2
     tile[line : line + 2] = tile[:, line : line + 2] = cloth_colour(rng)
     return tile.astype(np.uint8)
@@ -121,14 +121,8 @@ def dots(rng: Rng, ground: Colour, second: Colour) -> np.ndarray:
 
 def knit(rng: Rng, ground: Colour, second: Colour) -> np.ndarray:
     """Irregular threads: two noises, one along and one across."""
-    noise = (
-        rng.normal(0, 0.16, (TILE, 1, 1))
-        + rng.normal(0, 0.16, (1, TILE, 1))
-        + rng.normal(0, 0.1, (TILE, TILE, 1))
-    )
-    return np.clip(np.asarray(ground) * (1 + noise * 0.9) + np.asarray(second) * noise * 0.1, 0, 255).astype(
-        np.uint8
-    )
+    noise = rng.normal(0, 0.16, (TILE, 1, 1)) + rng.normal(0, 0.16, (1, TILE, 1)) + rng.normal(0, 0.1, (TILE, TILE, 1))
+    return np.clip(np.asarray(ground) * (1 + noise * 0.9) + np.asarray(second) * noise * 0.1, 0, 255).astype(np.uint8)
 
 
 def speckles(rng: Rng, ground: Colour, second: Colour) -> np.ndarray:
@@ -137,9 +131,7 @@ def speckles(rng: Rng, ground: Colour, second: Colour) -> np.ndarray:
     for x, y, r, c in zip(
         *rng.integers(3, TILE - 3, (2, 22)), rng.integers(1, 5, 22), rng.uniform(0, 1, 22), strict=True
     ):
-        cv2.ellipse(
-            tile, (int(x), int(y)), (int(r), int(r) // 2 + 1), 360 * c, 0, 360, mixed(ground, second, c), -1
-        )
+        cv2.ellipse(tile, (int(x), int(y)), (int(r), int(r) // 2 + 1), 360 * c, 0, 360, mixed(ground, second, c), -1)
     return tile
 
 
@@ -209,9 +201,7 @@ def cloth(rng: Rng, period: float, patterned: float = 0.5) -> Material:
     return tiled(rng, weighted(rng, CLOTH_TILES), ground, cloth_colour(rng), period * rng.uniform(0.7, 1.6))
 
 
-def tiled(
-    rng: Rng, tiler: Tiler, ground: Colour, second: Colour, period: float, angle: float = 0.0
-) -> Material:
+def tiled(rng: Rng, tiler: Tiler, ground: Colour, second: Colour, period: float, angle: float = 0.0) -> Material:
     """A material of repeated tiles, from a random start."""
     x, y = rng.uniform(0, period, 2)
     return Material(ground, tiler(rng, ground, second), period, angle, (float(x), float(y)))

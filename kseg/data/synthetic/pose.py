@@ -14,9 +14,10 @@ LEG = (0.245, 0.235)  # thigh, shin
 ARM = (0.165, 0.140)  # upper arm, forearm; the hand adds 0.09
 SPINE = 0.310  # hips to the base of the neck
 FOOT = 0.105  # ankle to toes
-SHOULDERS, HIPS = 0.100, 0.048  # from the middle to a joint
+SHOULDERS, HIPS = 0.090, 0.048  # from the middle to a joint
 # The camera looks down a little: what is nearer appears this much lower.
 PITCH = 0.14
+PROJECTION = np.array([(1, 0), (0, 1), (0, PITCH)], float)
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,9 @@ class Skeleton:
     ``torso`` and ``head`` hold axes as rows (3, 3): the body's right-of-picture, down and forward directions.
     """
 
+    torso: np.ndarray
+    head: np.ndarray
+    heading: float
     pelvis: np.ndarray
     neck: np.ndarray
     shoulders: np.ndarray
@@ -113,9 +117,6 @@ class Skeleton:
     ankles: np.ndarray
     toes: np.ndarray
     hands: np.ndarray
-    torso: np.ndarray
-    head: np.ndarray
-    heading: float
 
     @property
     def lowest(self) -> float:
@@ -125,7 +126,8 @@ class Skeleton:
 
 def flat(points: np.ndarray) -> np.ndarray:
     """Points in space (..., 3) as seen in the picture (..., 2)."""
-    return np.stack([points[..., 0], points[..., 1] + PITCH * points[..., 2]], axis=-1)
+    seen: np.ndarray = points @ PROJECTION
+    return seen
 
 
 def axes(heading: float, lean: float = 0.0, tilt: float = 0.0) -> np.ndarray:
@@ -134,7 +136,32 @@ def axes(heading: float, lean: float = 0.0, tilt: float = 0.0) -> np.ndarray:
     tilted = np.array([(ct, st, 0), (-st, ct, 0), (0, 0, 1)])
     leaned = np.array([(1, 0, 0), (0, cl, -sl), (0, sl, cl)])
     turned = np.array([(ch, 0, -sh), (0, 1, 0), (sh, 0, ch)])
-    return tilted @ leaned @ turned
+    turned_all: np.ndarray = tilted @ leaned @ turned
+    return turned_all
+
+
+@dataclass(frozen=True)
+class HeadView:
+    """Where a head is: ``centre`` (3,) and ``size`` in the body's units, ``axes`` (3, 3) as rows."""
+
+    centre: np.ndarray
+    axes: np.ndarray
+    size: float
+
+    @classmethod
+    def of(cls, bones: Skeleton, heads: float) -> "HeadView":
+        """The head on top of a skeleton's neck."""
+        size = 1.0 / heads
+        centre = bones.neck - bones.torso[1] * 0.03 - bones.head[1] * (size * 0.44) + bones.head[2] * (size * 0.08)
+        return cls(centre, bones.head, size)
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Points of the head (n, 3) in the picture (n, 2)."""
+        return flat(self.centre + (points * self.size) @ self.axes)
+
+    def facing(self, direction: np.ndarray) -> float:
+        """How much a direction of the head points to the viewer, from -1 to 1."""
+        return float((direction @ self.axes)[2] / np.linalg.norm(direction))
 
 
 def pose_skeleton(rng: Rng, pose: Pose, build: Build, heading: float) -> Skeleton:
@@ -152,7 +179,7 @@ def pose_skeleton(rng: Rng, pose: Pose, build: Build, heading: float) -> Skeleto
     sides = (-1.0, 1.0)
     for side, arm, leg in zip(sides, pose.arms, pose.legs, strict=True):
         width = SHOULDERS * build.shoulders * (1 - 0.07 * build.curve)
-        shoulder = neck + torso[1] * 0.024 + torso[0] * (side * width)
+        shoulder = neck + torso[1] * 0.054 + torso[0] * (side * width)
         upper, fore = _arm(np.radians(np.asarray(arm) + rng.normal(0, 5, 4)), side)
         shoulders.append(shoulder)
         elbows.append(shoulder + ARM[0] * (upper @ ground))
@@ -167,7 +194,7 @@ def pose_skeleton(rng: Rng, pose: Pose, build: Build, heading: float) -> Skeleto
     look = axes(heading + np.radians(rng.normal(0, 16)), lean * 0.45 + np.radians(rng.normal(2, 6)),
                 tilt * 0.5 + np.radians(rng.normal(0, 5)))  # fmt: skip
     pairs = [np.array(p) for p in (shoulders, elbows, wrists, hips, knees, ankles, toes, hands)]
-    return Skeleton(pelvis, neck, *pairs, torso=torso, head=look, heading=heading)
+    return Skeleton(torso, look, float(heading), pelvis, neck, *pairs)
 
 
 def _arm(angles: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:
@@ -186,9 +213,7 @@ def _leg(angles: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray, np.nd
     """Unit vectors of thigh, shin and foot in the body's own axes."""
     forward, outward, bend = angles
     low = forward - max(float(bend), 0.0)  # a knee bends only backwards
-    thigh = np.array(
-        [side * np.sin(outward), np.cos(outward) * np.cos(forward), np.cos(outward) * np.sin(forward)]
-    )
+    thigh = np.array([side * np.sin(outward), np.cos(outward) * np.cos(forward), np.cos(outward) * np.sin(forward)])
     spread = outward * 0.5
     shin = np.array([side * np.sin(spread), np.cos(spread) * np.cos(low), np.cos(spread) * np.sin(low)])
     # The foot stays flatter than a right angle to the shin would make it, and points a little outwards.

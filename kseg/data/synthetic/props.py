@@ -1,13 +1,22 @@
-"""Things that are not people: furniture and plants, and decoys with people's colours and outlines.
+"""Furniture, plants and what else stands about, behind people or in front of them.
 
 Every function returns pieces in the thing's own units: it stands on the origin and is about one unit high.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from kseg.data.synthetic.canvas import Colour, Mark, Material, Piece
+from kseg.data.synthetic.decoys import (
+    METAL,
+    WOOD,
+    Prop,
+    body_colour,
+    bollard,
+    coat_rack,
+    hanging_clothes,
+    rod,
+    signpost,
+)
 from kseg.data.synthetic.palette import (
     Rng,
     cloth,
@@ -16,147 +25,12 @@ from kseg.data.synthetic.palette import (
     pick,
     planks,
     shade,
-    skin_tone,
     tiled,
     varied,
 )
-from kseg.data.synthetic.shapes import box, ellipse, limb, rounded, smooth
+from kseg.data.synthetic.shapes import box, ellipse, rounded, smooth
 
-WOOD: tuple[Colour, ...] = ((126, 86, 54), (166, 120, 78), (88, 58, 40), (196, 160, 116))
 LEAF: tuple[Colour, ...] = ((62, 104, 58), (88, 132, 68), (44, 82, 62), (124, 148, 78))
-METAL: Colour = (92, 96, 104)
-
-
-def _tone(rng: Rng) -> Colour:
-    """A colour a person could have: skin or cloth."""
-    return skin_tone(rng) if rng.uniform() < 0.45 else cloth_colour(rng)
-
-
-def _rod(points: list[tuple[float, float]], width: float, colour: Colour) -> Piece:
-    return Piece(limb(np.array(points), [width] * len(points)), Material(colour), roundness=width)
-
-
-def coat_rack(rng: Rng) -> list[Piece]:
-    """A stand with a coat on it and often a hat: a person's outline with nobody inside."""
-    wood = varied(rng, pick(rng, WOOD))
-    pieces = [_rod([(0, 0), (0, -1)], 0.016, wood), _rod([(-0.15, 0), (0, -0.1), (0.15, 0)], 0.014, wood)]
-    material = cloth(rng, 0.1)
-    coat = smooth(
-        [
-            (-0.06, -0.88),
-            (0.06, -0.88),
-            (0.15, -0.82),
-            (0.17, -0.5),
-            (0.15, -0.26),
-            (-0.16, -0.26),
-            (-0.17, -0.5),
-            (-0.14, -0.82),
-        ]
-    )
-    seam = Mark(np.array([(0.0, -0.85), (0.01, -0.26)]), shade(material.colour, 0.6), 0.008)
-    sleeves = [Piece(limb(np.array([(s * 0.13, -0.8), (s * 0.18, -0.6), (s * 0.17, -0.4)]), (0.045, 0.045, 0.04)), material, roundness=0.035)
-               for s in (-1, 1)]  # fmt: skip
-    pieces += [Piece([coat], material, roundness=0.06, marks=[seam]), *sleeves]
-    if rng.uniform() < 0.6:
-        hat = cloth_colour(rng)
-        pieces.append(
-            Piece(
-                [ellipse(0, -0.97, 0.11, 0.025), ellipse(0, -1.0, 0.06, 0.06)], Material(hat), roundness=0.03
-            )
-        )
-    return pieces
-
-
-def hanging_clothes(rng: Rng) -> list[Piece]:
-    """A line or a rail with shirts and trousers."""
-    pieces = [_rod([(-0.8, -0.92), (0.8, -0.9)], 0.006, METAL)]
-    x = -0.65
-    while x < 0.55:
-        material = cloth(rng, 0.1, 0.6)
-        if rng.uniform() < 0.6:
-            outline = np.array([(-.05, -.9), (.05, -.9), (.14, -.84), (.21, -.68), (.15, -.65), (.11, -.72), (.11, -.4),
-                                (-.11, -.4), (-.11, -.72), (-.15, -.65), (-.21, -.68), (-.14, -.84)])  # fmt: skip
-        else:
-            outline = np.array([(-.1, -.9), (.1, -.9), (.13, -.3), (.03, -.3), (0, -.7), (-.03, -.3), (-.13, -.3)])  # fmt: skip
-        pieces.append(Piece([outline + (x, 0)], material, roundness=0.03))
-        x += rng.uniform(0.26, 0.42)
-    return pieces
-
-
-def balloons(rng: Rng) -> list[Piece]:
-    """Heads without bodies, on strings."""
-    pieces = []
-    for _ in range(int(rng.integers(1, 4))):
-        x, y, r = rng.uniform(-0.2, 0.2), rng.uniform(-1.0, -0.7), rng.uniform(0.08, 0.13)
-        colour = _tone(rng)
-        shine = Mark(
-            ellipse(x - r * 0.35, y - r * 0.45, r * 0.2, r * 0.3, 0.4), mixed(colour, (255, 255, 255), 0.45)
-        )
-        pieces.append(_rod([(x, y + r), (x * 0.5, y + 0.35), (0, 0)], 0.004, METAL))
-        pieces.append(Piece([ellipse(x, y, r, r * 1.2)], Material(colour), roundness=r * 0.6, marks=[shine]))
-    return pieces
-
-
-def capsules(rng: Rng) -> list[Piece]:
-    """Limb-shaped tubes leaning together, some skin-coloured."""
-    pieces = []
-    for _ in range(int(rng.integers(2, 6))):
-        points = np.cumsum(
-            np.concatenate(
-                [rng.uniform(-0.25, 0.25, (1, 2)) * (1, 0.1), rng.uniform(-0.28, 0.2, (2, 2)) * (1, 1.5)]
-            ),
-            0,
-        )
-        radii = rng.uniform(0.03, 0.07, 3)
-        pieces.append(Piece(limb(points - (0, 0.15), list(radii)), Material(_tone(rng)), roundness=0.04))
-    return pieces
-
-
-def bottle(rng: Rng) -> list[Piece]:
-    """A round-shouldered bottle or a bowling pin: head, neck and body."""
-    colour = _tone(rng)
-    half = [
-        (0.05, -1),
-        (0.06, -0.93),
-        (0.045, -0.84),
-        (0.06, -0.72),
-        (0.15, -0.6),
-        (0.17, -0.4),
-        (0.16, -0.06),
-        (0.12, 0),
-    ]
-    outline = smooth(half + [(-x, y) for x, y in half[::-1]])
-    label = Mark(box(-0.2, -0.45, 0.2, -0.22), cloth_colour(rng))
-    cap = Mark(box(-0.1, -1.1, 0.1, -0.92), shade(colour, 0.6))
-    return [Piece([outline], Material(colour), roundness=0.09, marks=[label, cap])]
-
-
-def signpost(rng: Rng) -> list[Piece]:
-    """A round head on a straight body."""
-    colour = _tone(rng)
-    ring = Mark(ellipse(0, -0.87, 0.085, 0.085), mixed(colour, (255, 255, 255), 0.6))
-    return [
-        _rod([(0, 0), (0, -0.8)], 0.016, METAL),
-        Piece([ellipse(0, -0.87, 0.11, 0.11)], Material(colour), marks=[ring]),
-    ]
-
-
-def dress_form(rng: Rng) -> list[Piece]:
-    """A tailor's dummy: a clothed torso on a stick, without a head or limbs."""
-    wood = varied(rng, pick(rng, WOOD))
-    half = [
-        (0.04, -1),
-        (0.045, -0.95),
-        (0.14, -0.9),
-        (0.13, -0.78),
-        (0.095, -0.62),
-        (0.14, -0.46),
-        (0.13, -0.4),
-    ]
-    outline = smooth(half + [(-x, y) for x, y in half[::-1]], 4)
-    knob = Piece([ellipse(0, -1.01, 0.03, 0.03)], Material(wood), roundness=0.01)
-    return [_rod([(0, 0), (0, -0.5)], 0.014, wood), _rod([(-0.12, 0), (0, -0.08), (0.12, 0)], 0.012, wood),
-            Piece([outline], cloth(rng, 0.1), roundness=0.07), knob]  # fmt: skip
 
 
 def potted_plant(rng: Rng) -> list[Piece]:
@@ -229,7 +103,7 @@ def lamp(rng: Rng) -> list[Piece]:
     """A street lamp or a standard lamp."""
     colour = varied(rng, (50, 52, 58))
     shade_ = np.array([(-0.06, -1.02), (0.06, -1.02), (0.11, -0.88), (-0.11, -0.88)])
-    return [_rod([(0, 0), (0, -0.9)], 0.014, colour), Piece([ellipse(0, 0, 0.09, 0.02)], Material(colour)),
+    return [rod([(0, 0), (0, -0.9)], 0.014, colour), Piece([ellipse(0, 0, 0.09, 0.02)], Material(colour)),
             Piece([shade_], Material(varied(rng, (244, 224, 170))), roundness=0.05)]  # fmt: skip
 
 
@@ -249,16 +123,14 @@ def table(rng: Rng) -> list[Piece]:
     """A table with things on it."""
     material = tiled(rng, planks, varied(rng, pick(rng, WOOD)), (40, 30, 20), 0.5)
     dark = shade(material.colour, 0.75)
-    pieces = [
-        Piece([box(x - 0.04, -0.7, x + 0.04, 0)], Material(dark), roundness=0.02) for x in (-0.85, 0.85)
-    ]
+    pieces = [Piece([box(x - 0.04, -0.7, x + 0.04, 0)], Material(dark), roundness=0.02) for x in (-0.85, 0.85)]
     pieces.append(Piece([rounded(-1, -0.75, 1, -0.64, 0.03)], material, roundness=0.03))
     for x in rng.uniform(-0.8, 0.8, int(rng.integers(1, 4))):
         radius = rng.uniform(0.05, 0.1)
         pieces.append(
             Piece(
                 [rounded(x - radius, -0.75 - 2.4 * radius, x + radius, -0.74, radius * 0.7)],
-                Material(_tone(rng)),
+                Material(body_colour(rng)),
                 roundness=0.05,
             )
         )
@@ -283,7 +155,7 @@ def picture_frame(rng: Rng) -> list[Piece]:
     """A framed picture high on a wall; sometimes a face-like blob in it."""
     half = rng.uniform(0.16, 0.3)
     inside = box(-half + 0.03, -0.97, half - 0.03, -0.63)
-    marks = [Mark(inside, cloth_colour(rng)), Mark(ellipse(0, -0.82, 0.09, 0.11), _tone(rng)),
+    marks = [Mark(inside, cloth_colour(rng)), Mark(ellipse(0, -0.82, 0.09, 0.11), body_colour(rng)),
              Mark(np.array([(-half + 0.03, -0.63), (0, -0.74), (half - 0.03, -0.63)]), cloth_colour(rng))]  # fmt: skip
     return [Piece([box(-half, -1, half, -0.6)], Material(varied(rng, pick(rng, WOOD))), marks=marks)]
 
@@ -301,12 +173,6 @@ def car(rng: Rng) -> list[Piece]:
         Piece([rounded(-1.2, -0.55, 1.2, -0.16, 0.16)], Material(colour), roundness=0.1),
         *wheels,
     ]
-
-
-def bollard(rng: Rng) -> list[Piece]:
-    """A post with a round top and a band."""
-    band = Mark(box(-0.2, -0.8, 0.2, -0.66), cloth_colour(rng))
-    return [Piece([rounded(-0.12, -1, 0.12, 0, 0.12)], Material(_tone(rng)), roundness=0.08, marks=[band])]
 
 
 def column(rng: Rng) -> list[Piece]:
@@ -337,7 +203,7 @@ def counter(rng: Rng) -> list[Piece]:
         *edge,
         Piece(
             [rounded(x - radius, -0.36 - 3 * radius, x + radius, -0.345, radius)],
-            Material(_tone(rng)),
+            Material(body_colour(rng)),
             roundness=0.05,
         ),
     ]
@@ -348,13 +214,10 @@ def foliage(rng: Rng) -> list[Piece]:
     return leaves(rng, int(rng.integers(6, 12)), 0.25)
 
 
-Prop = Callable[[Rng], list[Piece]]
-# Decoys have people's colours or outlines; the number is the height in scene units when it stands at the front.
-DECOYS: dict[Prop, float] = {
-    coat_rack: 0.8, hanging_clothes: 0.6, balloons: 0.7, capsules: 0.6, bottle: 0.5, signpost: 0.8, dress_form: 0.7, bollard: 0.4,
-}  # fmt: skip
 OUTDOORS: dict[Prop, float] = {tree: 1.0, bush: 0.35, lamp: 1.1, signpost: 0.8, car: 0.35, bollard: 0.3}
 INDOORS: dict[Prop, float] = {
-    sofa: 0.36, potted_plant: 0.6, lamp: 0.75, bookcase: 0.85, table: 0.42, coat_rack: 0.8, picture_frame: 0.75,
+    sofa: 0.36, potted_plant: 0.6, lamp: 0.75, bookcase: 0.85, table: 0.42, coat_rack: 0.7, picture_frame: 0.75,
 }  # fmt: skip
+# These hang: they cast no shadow on the floor.
+HUNG: tuple[Prop, ...] = (picture_frame, hanging_clothes)
 FOREGROUND: tuple[Prop, ...] = (foliage, column, railing, counter)

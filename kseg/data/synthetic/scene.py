@@ -10,10 +10,11 @@ import numpy as np
 
 from kseg.data.synthetic.background import Backdrop, random_backdrop
 from kseg.data.synthetic.canvas import OVERSAMPLING, Canvas, Layer, Material, Piece
+from kseg.data.synthetic.decoys import WOOD
 from kseg.data.synthetic.figure import Figure
 from kseg.data.synthetic.optics import Optics
 from kseg.data.synthetic.palette import Rng, pick, varied, weighted
-from kseg.data.synthetic.props import FOREGROUND, WOOD
+from kseg.data.synthetic.props import FOREGROUND
 from kseg.data.synthetic.shapes import limb, rounded
 
 PARTS = ("background", "head", "upper clothes", "lower clothes", "limbs")
@@ -23,7 +24,13 @@ NARROW = 0.62
 # How many people, with weights; empty pictures teach a network to say nothing.
 PEOPLE = {0: 0.07, 1: 0.45, 2: 0.27, 3: 0.14, 4: 0.07}
 # How the camera frames them: the stature in scene units, smallest and largest, and the weight.
-SHOTS = {"far": (0.34, 0.55, 1.3), "full": (0.62, 0.92, 3.6), "knee": (1.0, 1.35, 2.0), "half": (1.5, 2.1, 2.2), "portrait": (2.4, 3.8, 1.3)}  # fmt: skip
+SHOTS = {
+    "far": (0.4, 0.6, 1.2),
+    "full": (0.62, 0.92, 3.6),
+    "knee": (1.0, 1.35, 2.0),
+    "half": (1.5, 2.1, 2.2),
+    "portrait": (2.4, 3.8, 1.3),
+}
 # Share of people whose clothes are the very background, copied from nearby.
 CAMOUFLAGED = 0.08
 
@@ -43,8 +50,8 @@ class Scene:
         """The scene of this seed and index in a frame of ``width`` by ``height`` scene units."""
         rng = np.random.default_rng([seed, index])
         people, setting, camera = rng.spawn(3)
-        backdrop = random_backdrop(setting, width, height)
         shot = weighted(people, {name: weight for name, (_, _, weight) in SHOTS.items()})
+        backdrop = random_backdrop(setting, width, height, sum(SHOTS[shot][:2]) / 2)
         layers = _people(people, shot, backdrop, width, height)
         if people.uniform() < 0.22:
             layers.append(_foreground(people, width, height))
@@ -63,9 +70,7 @@ class Scene:
         """
         size = (width * OVERSAMPLING, height * OVERSAMPLING)
         image = cv2.resize(self.backdrop.base, size, interpolation=cv2.INTER_CUBIC)
-        canvas = Canvas(
-            image, np.zeros(size[::-1], np.uint8), scene_unit(height, width) * OVERSAMPLING, self.light
-        )
+        canvas = Canvas(image, np.zeros(size[::-1], np.uint8), scene_unit(height, width) * OVERSAMPLING, self.light)
         for layer in self.backdrop.layers:
             canvas.paint(layer, shadows)
         if self.defocus:
@@ -100,7 +105,7 @@ def _people(rng: Rng, shot: str, backdrop: Backdrop, width: float, height: float
     low, high, _ = SHOTS[shot]
     # In a close shot the others stand behind the first, smaller.
     base = rng.uniform(low, high)
-    places = np.linspace(0, 1, count + 2)[1:-1] if count > 1 else np.array([rng.uniform(0.3, 0.7)])
+    places = (np.arange(count) + 0.5) / count if count > 1 else np.array([rng.uniform(0.3, 0.7)])
     places = rng.permutation(places + rng.normal(0, 0.07, len(places)))[:count]
     nearness = np.sort(rng.uniform(0, 1, count))
     layers: list[Layer] = []
@@ -126,11 +131,7 @@ def _person(
         y = ground - scale * (lowest + figure.pose.airborne)
     else:
         # The crown is what the camera keeps in the frame.
-        y = (
-            rng.uniform(0.03, 0.16) * height
-            - scale * figure.top
-            + (0.12 * (1 - near) * height if not close else 0)
-        )
+        y = rng.uniform(0.03, 0.16) * height - scale * figure.top + (0.12 * (1 - near) * height if not close else 0)
         x -= scale * float(figure.bones.neck[0])
     layers = []
     if figure.pose.seat:
@@ -155,6 +156,4 @@ def _stool(rng: Rng, lowest: float) -> list[Piece]:
 def _foreground(rng: Rng, width: float, height: float) -> Layer:
     """Something between the camera and the people."""
     thing = pick(rng, FOREGROUND)
-    return Layer(
-        thing(rng), rng.uniform(0.5, 0.9), rng.uniform(0.1, 0.9) * width, height * rng.uniform(0.92, 1.1)
-    )
+    return Layer(thing(rng), rng.uniform(0.5, 0.9), rng.uniform(0.1, 0.9) * width, height * rng.uniform(0.92, 1.1))

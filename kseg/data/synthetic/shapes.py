@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import cache
 
+import cv2
 import numpy as np
 
 Point = Sequence[float] | np.ndarray
@@ -32,7 +33,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, angle: float = 0.0, n: int
     points = _unit_circle(n) * (rx, ry)
     if angle:
         points = points @ turn(angle).T
-    return points + (x, y)
+    return points + np.array([x, y])
 
 
 def turn(angle: float) -> np.ndarray:
@@ -58,43 +59,57 @@ def rounded(x0: float, y0: float, x1: float, y1: float, radius: float) -> np.nda
 def smooth(points: Iterable[Point], steps: int = 5) -> np.ndarray:
     """The closed curve through all points, (n * steps, 2)."""
     knots = np.asarray(list(points), float)
-    stacked = np.stack([np.roll(knots, 1, 0), knots, np.roll(knots, -1, 0), np.roll(knots, -2, 0)])
-    return np.einsum("sk,knd->nsd", _catmull_rom(steps), stacked).reshape(-1, 2)
+    return _curve(np.concatenate([knots[-1:], knots, knots[:2]]), steps)
 
 
 def smooth_line(points: Iterable[Point], steps: int = 5) -> np.ndarray:
     """The open curve through all points, ((n - 1) * steps + 1, 2)."""
     knots = np.asarray(list(points), float)
     padded = np.concatenate([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
-    stacked = np.stack([padded[:-3], padded[1:-2], padded[2:-1], padded[3:]])
-    curve = np.einsum("sk,knd->nsd", _catmull_rom(steps), stacked).reshape(-1, 2)
-    return np.concatenate([curve, knots[-1:]])
+    return np.concatenate([_curve(padded, steps), knots[-1:]])
 
 
-def limb(
-    points: np.ndarray, radii: Sequence[float], caps: tuple[bool, bool] = (True, True)
-) -> list[np.ndarray]:
+def _curve(padded: np.ndarray, steps: int) -> np.ndarray:
+    """Each stretch between the middle two of four consecutive points, ((n - 3) * steps, 2)."""
+    n = len(padded) - 3
+    neighbours = np.stack([padded[k : k + n] for k in range(4)], axis=1)
+    curve: np.ndarray = (_catmull_rom(steps) @ neighbours).reshape(-1, 2)
+    return curve
+
+
+def limb(points: np.ndarray, radii: Sequence[float], caps: tuple[bool, bool] = (True, True)) -> list[np.ndarray]:
     """A tube through ``points`` (n, 2): one trapezium a bone and a disc a joint.
 
     ``caps`` says whether the first and the last end are round; a flat end is a cuff or a hem.
     """
-    shapes = []
-    steps = np.diff(points, axis=0)
-    lengths = np.hypot(steps[:, 0], steps[:, 1])
-    for i, (step, length) in enumerate(zip(steps, lengths, strict=True)):
-        if length > 1e-6:
-            across = np.array([-step[1], step[0]]) / length
-            p, q = points[i], points[i + 1]
-            a, b = across * radii[i], across * radii[i + 1]
-            shapes.append(np.array([p + a, q + b, q - b, p - a]))
+    widths = np.asarray(radii)[:, None]
+    steps = points[1:] - points[:-1]
+    lengths = np.sqrt((steps**2).sum(axis=1, keepdims=True)) + 1e-9
+    across = np.stack([-steps[:, 1], steps[:, 0]], axis=1) / lengths
+    near, far = across * widths[:-1], across * widths[1:]
+    p, q = points[:-1], points[1:]
+    bones = np.stack([p + near, q + far, q - far, p - near], axis=1)
     first, last = 0 if caps[0] else 1, len(points) if caps[1] else len(points) - 1
-    shapes += [_unit_circle(16) * radii[i] + points[i] for i in range(first, last)]
-    return shapes
+    joints = _unit_circle(16) * widths[first:last, None] + points[first:last, None]
+    return [*bones, *joints]
 
 
-def along(
-    points: np.ndarray, radii: Sequence[float], start: float, stop: float
-) -> tuple[np.ndarray, list[float]]:
+def tips(starts: np.ndarray, ends: np.ndarray, radius: float) -> list[np.ndarray]:
+    """Straight tubes of one thickness, open where they start and round where they end, (n, 2) each."""
+    steps = ends - starts
+    lengths = np.sqrt((steps**2).sum(axis=1, keepdims=True)) + 1e-9
+    across = np.stack([-steps[:, 1], steps[:, 0]], axis=1) * (radius / lengths)
+    bones = np.stack([starts + across, ends + across, ends - across, starts - across], axis=1)
+    return [*bones, *(_unit_circle(16) * radius + ends[:, None])]
+
+
+def hull(points: np.ndarray) -> np.ndarray:
+    """The convex outline around points (n, 2)."""
+    outline: np.ndarray = cv2.convexHull(points.astype(np.float32))[:, 0].astype(float)
+    return outline
+
+
+def along(points: np.ndarray, radii: Sequence[float], start: float, stop: float) -> tuple[np.ndarray, list[float]]:
     """The part of a tube between two places, counted in bones from 0 to n - 1."""
     places = [start, *[float(i) for i in range(len(points)) if start < i < stop], stop]
     bones = np.arange(len(points))
