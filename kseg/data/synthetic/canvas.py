@@ -4,7 +4,6 @@ Everything is drawn twice as large as asked and then halved: the picture by aver
 A piece writes picture and labels through one and the same stencil, so the two cannot disagree.
 """
 
-import itertools
 from dataclasses import dataclass, field
 
 import cv2
@@ -130,10 +129,10 @@ class Canvas:
     def _region(self, points: np.ndarray, margin: float) -> tuple[slice, slice] | None:
         """Rows and columns around fixed-point ``points``, cut to the picture; None where nothing is inside."""
         one = 1 << FRACTION_BITS
-        (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        left, top, across, down = cv2.boundingRect(points)
         height, width = self.labels.shape
         x0, y0 = max(0, int(left / one - margin)), max(0, int(top / one - margin))
-        x1, y1 = min(width, int(right / one + margin) + 1), min(height, int(bottom / one + margin) + 1)
+        x1, y1 = min(width, int((left + across) / one + margin) + 1), min(height, int((top + down) / one + margin) + 1)
         return (slice(y0, y1), slice(x0, x1)) if x1 > x0 and y1 > y0 else None
 
     def _fill(self, material: Material, region: tuple[slice, slice], scale: float, origin: np.ndarray) -> np.ndarray:
@@ -163,14 +162,14 @@ class Canvas:
 
         The blurred stencil is the cushion's height; its slope towards the light is what brightens it.
         """
-        size = 2 * int(reach) + 1
-        height = cv2.blur(stencil, (size, size), borderType=cv2.BORDER_REPLICATE)
-        step = max(1, int(reach * 0.7))
-        padded = cv2.copyMakeBorder(height, step, step, step, step, cv2.BORDER_REPLICATE)
-        dx, dy = round(self.light[0] * step), round(self.light[1] * step)
-        rows, columns = height.shape
-        towards = padded[step + dy : step + dy + rows, step + dx : step + dx + columns]
-        away = padded[step - dy : step - dy + rows, step - dx : step - dx + columns]
+        radius = int(reach)
+        size = (2 * radius + 1, 2 * radius + 1)
+        # A blur whose window lies off its pixel is the height some way towards the light, or away from it.
+        dx, dy = round(self.light[0] * reach * 0.7), round(self.light[1] * reach * 0.7)
+        towards, away = (
+            cv2.blur(stencil, size, anchor=(radius - sign * dx, radius - sign * dy), borderType=cv2.BORDER_REPLICATE)
+            for sign in (1, -1)
+        )
         slope = cv2.subtract(away, towards, dtype=cv2.CV_32F)
         gain = slope * SHADING + ONE
         cv2.multiply(colours, cv2.merge([gain, gain, gain]), dst=colours, dtype=cv2.CV_8U)
@@ -233,8 +232,11 @@ def _fixed_point(points: np.ndarray, scale: float, origin: np.ndarray) -> np.nda
 
 def _split(points: np.ndarray, shapes: list[np.ndarray]) -> list[np.ndarray]:
     """Joined points back into outlines as long as ``shapes``."""
-    ends = itertools.accumulate((len(shape) for shape in shapes), initial=0)
-    return [points[a:b] for a, b in itertools.pairwise(ends)]
+    outlines, start = [], 0
+    for shape in shapes:
+        outlines.append(points[start : start + len(shape)])
+        start += len(shape)
+    return outlines
 
 
 def _draw_marks(colours: np.ndarray, marks: list[Mark], scale: float, origin: np.ndarray) -> None:
@@ -246,12 +248,10 @@ def _draw_marks(colours: np.ndarray, marks: list[Mark], scale: float, origin: np
     fixed = _fixed_point(np.concatenate(outlines), scale, origin)
     for mark, points in zip(marks, _split(fixed, outlines), strict=True):
         if mark.width is None:
-            cv2.fillPoly(colours, [points], _bytes(mark.colour), lineType=cv2.LINE_AA, shift=FRACTION_BITS)
+            cv2.fillPoly(colours, [points], mark.colour, lineType=cv2.LINE_AA, shift=FRACTION_BITS)
         else:
             thickness = max(1, round(mark.width * scale))
-            cv2.polylines(
-                colours, [points], False, _bytes(mark.colour), thickness, lineType=cv2.LINE_AA, shift=FRACTION_BITS
-            )
+            cv2.polylines(colours, [points], False, mark.colour, thickness, lineType=cv2.LINE_AA, shift=FRACTION_BITS)
 
 
 def _vote(labels: np.ndarray) -> np.ndarray:

@@ -71,18 +71,14 @@ class Figure:
         """All pieces, the farthest first."""
         bones, view = self.bones, HeadView.of(self.bones, self.build.heads)
         behind, front = head_pieces(rng, view, self.face)
-        arms, legs = [self._arm(i) for i in (0, 1)], [self._leg(i) for i in (0, 1)]
+        arms = [self._arm(i) for i in (0, 1)]
         middle = bones.neck[2] * 0.6
         near = [bool((bones.elbows[i, 2] + bones.wrists[i, 2]) / 2 > middle - 0.035) for i in (0, 1)]
-        # Thighs that come towards the viewer hide the lap; all others go under the shirt.
-        lap = [bool(bones.knees[i, 2] - bones.hips[i, 2] > 0.12) for i in (0, 1)]
-        legs_in_order = sorted((0, 1), key=lambda i: float(bones.knees[i, 2] + bones.ankles[i, 2]))
         away = bool(np.cos(bones.heading) < -0.2)
         order: list[Piece] = []
         order += [] if away else behind
         order += [p for i in (0, 1) if not near[i] for p in arms[i]]
-        order += [p for i in legs_in_order if not lap[i] for p in legs[i]]
-        order += self._hips() + [p for i in legs_in_order if lap[i] for p in legs[i]] + self._skirt()
+        order += self._legs()
         order += [neck_piece(bones, view, self.face, self.build.girth), *self._torso()]
         order += behind if away else []
         order += front
@@ -142,27 +138,32 @@ class Figure:
         middle = (low + 0.97) / 2
         edge = [(-0.96, 1.01), (-wide, middle), (0.0, low), (wide, middle), (0.96, 1.01)]
         throat = smooth([*self.trunk.front(edge), *self.trunk.front([(0.0, 1.06)])])
-        pieces = [Piece([throat], Material(shade(self.skin, 0.95)), HEAD)]
+        pieces = [Piece([throat], Material(shade(self.skin, 0.94)), HEAD)]
         if outfit.top in ("shirt", "jacket", "coat"):
             material = Material(mixed(outfit.upper.colour, (255, 255, 255), 0.12))
             for side in (-1, 1):
-                points = [(side * x, p) for x, p in ((0.46, 1.03), (0.6, 0.95), (0.36, 0.83), (0.03, 0.87))]
+                points = [(side * x, p) for x, p in ((0.8, 1.07), (1.0, 0.96), (0.42, 0.83), (0.03, 0.87))]
                 pieces.append(Piece([self.trunk.front(points)], material, UPPER, 0.008, overhang=0.15))
         return pieces
 
-    def _hips(self) -> list[Piece]:
-        if self.outfit.bottom in ("skirt", "dress"):
-            return []
-        belt = self.trunk.wrap(0.2, 0.26, 0.002)
-        marks = [Mark(belt, shade(self.outfit.lower.colour, 0.55))]
-        material = self._frame(
-            self.outfit.lower, flat(self.bones.pelvis), flat(self.bones.hips.mean(0) + np.array([0, 0.2, 0]))
-        )
-        shapes = [
-            self.trunk.wrap(-0.14, 0.26, 0.002),
-            *limb(flat(self.bones.hips), (0.052 * self.build.girth,) * 2),
-        ]
-        return [Piece(shapes, material, LOWER, 0.04, marks=marks)]
+    def _legs(self) -> list[Piece]:
+        """Both legs, dressed. Trousers cover the hips in one piece with the nearer leg, so that no seam shows."""
+        outfit, bones = self.outfit, self.bones
+        far, near = sorted((0, 1), key=lambda i: float(bones.knees[i, 2] + bones.ankles[i, 2]))
+        if outfit.bottom in ("skirt", "dress"):
+            return [*self._bare_leg(far), *self._bare_leg(near), self._skirt()]
+        dark = shade(outfit.lower.colour, 0.8)
+        pieces = []
+        for i in (far, near):
+            line, _ = self._leg_line(i)
+            shapes = self._tube(i, outfit.loose, 0.0, outfit.legs)
+            marks = [Mark(line[1:4] + 0.004, dark, 0.004)]
+            if i == near:
+                shapes += [self.trunk.wrap(-0.14, 0.26, 0.002), *limb(flat(bones.hips), (0.05 * self.build.girth,) * 2)]
+                marks.append(Mark(self.trunk.wrap(0.2, 0.26, 0.002), shade(dark, 0.7)))
+            material = self._frame(outfit.lower, line[0], line[2])
+            pieces += [*self._bare_leg(i), Piece(shapes, material, LOWER, 0.036, overhang=0.25, marks=marks)]
+        return pieces
 
     def _tube(self, i: int, loose: float, start: float, stop: float) -> list[np.ndarray]:
         """One leg's cloth, with a flat hem; ``loose`` also keeps it from narrowing as much as the leg does."""
@@ -177,19 +178,13 @@ class Figure:
         line = np.array([joints[0], joints[:2].mean(0), joints[1], joints[1] * 0.65 + joints[2] * 0.35, joints[2]])
         return flat(line), [w * (0.35 + 0.65 * self.build.girth) for w in LEG_WIDTHS]
 
-    def _leg(self, i: int) -> list[Piece]:
-        outfit = self.outfit
+    def _bare_leg(self, i: int) -> list[Piece]:
+        """The leg, as far as it may be seen, and its shoe."""
         points, widths = self._leg_line(i)
-        pieces = [
-            Piece(limb(points, widths), Material(shade(self.skin, 0.97)), LIMBS, 0.03, overhang=0.25),
-            self._shoe(i),
-        ]
-        if outfit.bottom in ("trousers", "shorts"):
-            shapes = self._tube(i, outfit.loose, 0.0, outfit.legs)
-            material = self._frame(outfit.lower, points[0], points[2])
-            crease = Mark(points[1:4] + 0.004, shade(outfit.lower.colour, 0.85), 0.004)
-            pieces.append(Piece(shapes, material, LOWER, 0.036, overhang=0.25, marks=[crease]))
-        return pieces
+        shown = max(0.0, 2 * self.outfit.legs - 0.6) if self.outfit.bottom == "trousers" else 0.0
+        xy, radii = along(points, widths, shown, 4.0)
+        skin = Material(shade(self.skin, 0.97))
+        return [Piece(limb(xy, radii), skin, LIMBS, 0.03, overhang=0.25), self._shoe(i)]
 
     def _shoe(self, i: int) -> Piece:
         """Heel, ball and toes as one hull, with a sole along the ground."""
@@ -204,11 +199,9 @@ class Figure:
         sole = Mark(line + np.array([0, 0.02]), mixed(self.outfit.shoes, (250, 248, 240), 0.6), 0.012)
         return Piece(shapes, Material(self.outfit.shoes), LIMBS, 0.018, marks=[sole])
 
-    def _skirt(self) -> list[Piece]:
+    def _skirt(self) -> Piece:
         """A skirt hangs around both thighs: the hull of the hips and of the legs down to the hem."""
         outfit = self.outfit
-        if outfit.bottom not in ("skirt", "dress"):
-            return []
         corners = [self.trunk.wrap(-0.16, 0.27, 0.004)]
         for i in (0, 1):
             points, widths = self._leg_line(i)
@@ -222,24 +215,22 @@ class Figure:
                       shade(outfit.lower.colour, 0.8), 0.005)
                  for knee in flat(self.bones.knees) for x in (-0.02, 0.02)]  # fmt: skip
         belt = Mark(self.trunk.wrap(0.2, 0.27, 0.004), shade(outfit.lower.colour, 0.6))
-        return [Piece([outline], material, LOWER, 0.05, overhang=0.3, marks=[*folds, belt])]
+        return Piece([outline], material, LOWER, 0.05, overhang=0.3, marks=[*folds, belt])
 
     def _arm(self, i: int) -> list[Piece]:
         bones, outfit = self.bones, self.outfit
         joints = np.array([bones.shoulders[i], bones.elbows[i], bones.wrists[i]])
         line = flat(np.array([joints[0], joints[:2].mean(0), joints[1], joints[1:].mean(0), joints[2]]))
         widths = [w * (0.4 + 0.6 * self.build.girth) for w in ARM_WIDTHS]
-        pieces = [Piece(limb(line, widths) + self._hand(i), Material(self.skin), LIMBS, 0.02, overhang=0.3)]
+        bare, radii = along(line, widths, max(0.0, 2 * outfit.sleeves - 0.6), 4.0)
+        pieces = [Piece(limb(bare, radii) + self._hand(i), Material(self.skin), LIMBS, 0.02, overhang=0.3)]
         if outfit.sleeves > 0:
             thick = 0.003 + (0.005 if outfit.top in ("jacket", "coat", "sweater") else 0.002) * outfit.loose
             xy, radii = along(line, [max(w, 0.018) + thick for w in widths], 0.0, outfit.sleeves * 2)
             material = self._frame(outfit.upper, line[0], line[2])
-            cuff = Mark(
-                xy[-1] + (xy[-1] - xy[-2]) * np.array([[-0.1], [0.0]]),
-                shade(outfit.upper.colour, 0.75),
-                2.4 * radii[-1],
-            )
-            marks = [Mark(cuff.points, cuff.colour, 0.006)]
+            step = xy[-1] - xy[-2]
+            across = np.array([-step[1], step[0]]) * (radii[-1] / max(float(np.hypot(*step)), 1e-6))
+            marks = [Mark(np.array([xy[-1] + across, xy[-1] - across]), shade(outfit.upper.colour, 0.78), 0.012)]
             pieces.append(Piece(limb(xy, radii, (True, False)), material, UPPER, 0.026, overhang=0.3, marks=marks))
         return pieces
 

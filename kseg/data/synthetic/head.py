@@ -60,7 +60,7 @@ def _eye(side: float) -> dict[str, np.ndarray]:
 
 SKULL = _skull_points()
 EYES = {side: _eye(side) for side in (-1.0, 1.0)}
-BEARD = [(-0.39, 0.06), (-0.3, 0.16), (-0.16, 0.22), (0, 0.2), (0.16, 0.22), (0.3, 0.16), (0.39, 0.06),
+BEARD = [(-0.39, 0.06), (-0.31, 0.21), (-0.16, 0.235), (0, 0.21), (0.16, 0.235), (0.31, 0.21), (0.39, 0.06),
          (0.42, 0.4), (0.2, 0.62), (-0.2, 0.62), (-0.42, 0.4)]  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def neck_piece(bones: Skeleton, view: HeadView, face: Face, girth: float) -> Pie
     top = view.centre + (np.array([0, 0.2, -0.1]) * view.size) @ view.axes
     points = flat(np.array([bones.neck + bones.torso[1] * 0.03, top]))
     width = 0.0265 * (0.6 + 0.4 * girth) * (view.size / 0.14)
-    return Piece(limb(points, (width * 1.2, width)), Material(shade(face.skin, 0.93)), HEAD, 0.02)
+    return Piece(limb(points, (width * 1.2, width)), Material(shade(face.skin, 0.94)), HEAD, 0.02)
 
 
 def head_pieces(rng: Rng, view: HeadView, face: Face) -> tuple[list[Piece], list[Piece]]:

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 
 Point = Sequence[float] | np.ndarray
+# Turns a step to the side: (x, y) becomes (-y, x).
+QUARTER = np.array([(0.0, 1.0), (-1.0, 0.0)])
 
 
 @cache
@@ -84,23 +86,28 @@ def limb(points: np.ndarray, radii: Sequence[float], caps: tuple[bool, bool] = (
     """
     widths = np.asarray(radii)[:, None]
     steps = points[1:] - points[:-1]
-    lengths = np.sqrt((steps**2).sum(axis=1, keepdims=True)) + 1e-9
-    across = np.stack([-steps[:, 1], steps[:, 0]], axis=1) / lengths
-    near, far = across * widths[:-1], across * widths[1:]
-    p, q = points[:-1], points[1:]
-    bones = np.stack([p + near, q + far, q - far, p - near], axis=1)
-    first, last = 0 if caps[0] else 1, len(points) if caps[1] else len(points) - 1
-    joints = _unit_circle(16) * widths[first:last, None] + points[first:last, None]
+    ahead = steps / (np.sqrt((steps**2).sum(axis=1, keepdims=True)) + 1e-9)
+    across = ahead @ QUARTER
+    bones = _ribbons(points[:-1], points[1:], across * widths[:-1], across * widths[1:])
+    # A joint that hardly bends needs no disc.
+    bends = (ahead[:-1] * ahead[1:]).sum(axis=1) < 0.995
+    kept = np.flatnonzero([caps[0], *bends, caps[1]])
+    joints = _unit_circle(16) * widths[kept, None] + points[kept, None]
     return [*bones, *joints]
 
 
 def tips(starts: np.ndarray, ends: np.ndarray, radius: float) -> list[np.ndarray]:
     """Straight tubes of one thickness, open where they start and round where they end, (n, 2) each."""
     steps = ends - starts
-    lengths = np.sqrt((steps**2).sum(axis=1, keepdims=True)) + 1e-9
-    across = np.stack([-steps[:, 1], steps[:, 0]], axis=1) * (radius / lengths)
-    bones = np.stack([starts + across, ends + across, ends - across, starts - across], axis=1)
-    return [*bones, *(_unit_circle(16) * radius + ends[:, None])]
+    across = steps @ QUARTER * (radius / (np.sqrt((steps**2).sum(axis=1, keepdims=True)) + 1e-9))
+    return [*_ribbons(starts, ends, across, across), *(_unit_circle(16) * radius + ends[:, None])]
+
+
+def _ribbons(p: np.ndarray, q: np.ndarray, near: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """Trapeziums (n, 4, 2) from ``p`` to ``q`` that reach ``near`` and ``far`` to both sides."""
+    corners = np.empty((len(p), 4, 2))
+    corners[:, 0], corners[:, 1], corners[:, 2], corners[:, 3] = p + near, q + far, q - far, p - near
+    return corners
 
 
 def hull(points: np.ndarray) -> np.ndarray:
