@@ -20,28 +20,30 @@ BATCHES_AHEAD = 2
 class TrainingOrder:
     """Which sample stands at each position of the endless training stream.
 
-    The stream is one shuffled pass over all samples after the other. The order within pass ``e`` is a function of
-    (seed, e) alone and is computed per position, without a list in memory (a keyed permutation), so that training
-    can begin at any position, and two machines agree on it without talking.
+    The stream is one shuffled pass over all samples after the other. The order within pass ``e`` and the seed of each
+    sample's augmentation there are functions of (seed, e, index) alone, so that training can begin at any position,
+    and two machines agree on it without talking.
     """
 
     def __init__(self, indices: Sequence[int], seed: int) -> None:
-        self.indices = tf.constant(np.asarray(indices, np.int64))
+        self.indices = np.asarray(indices, np.int64)
         self.seed = seed
 
-    def at(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """``position`` int64 () -> (index of the sample in the source, seed int32 (2,) of its augmentation)."""
-        count = self.indices.shape[0]
-        number = position // count  # of the pass
-        pass_seed = tf.random.experimental.stateless_fold_in([self.seed, 0], number)
-        place = tf.random.experimental.index_shuffle(position % count, pass_seed, max_index=count - 1)
-        index = self.indices[place]
-        return index, tf.random.experimental.stateless_fold_in(pass_seed, index)
+    def from_position(self, position: int) -> tf.data.Dataset:
+        """Endless pairs of index, int64 (), and seed of its pass, int32 (2,), from this position of the stream."""
+
+        def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+            seed = tf.random.experimental.stateless_fold_in([self.seed, 0], number)
+            # Not index_shuffle, which needs no list in memory: it was found to know only some 256 orders.
+            shuffled = tf.random.experimental.stateless_shuffle(self.indices, seed)
+            return tf.data.Dataset.from_tensor_slices(shuffled).map(lambda index: (index, seed))
+
+        first_pass, within = divmod(position, len(self.indices))
+        return tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(within)
 
     def batch(self, step: int, batch_size: int) -> list[int]:
         """The samples, by index, that training step ``step`` (from 0) works on."""
-        positions = range(step * batch_size, (step + 1) * batch_size)
-        return [int(self.at(tf.constant(position, tf.int64))[0]) for position in positions]
+        return [int(index) for index, _ in self.from_position(step * batch_size).take(batch_size)]
 
 
 def training_pipeline(
@@ -61,12 +63,12 @@ def training_pipeline(
     pass takes its rest from the next pass, and BatchNorm never sees a batch of one.
     """
 
-    def sample(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        index, seed = order.at(position)
+    def sample(index: tf.Tensor, pass_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         picture, mask = _load(loader, index)
+        seed = tf.random.experimental.stateless_fold_in(pass_seed, index)
         return augment(picture, mask, seed, augmentation, ignore_class)
 
-    positions = tf.data.Dataset.range(first_step * batch_size, steps * batch_size)
+    positions = order.from_position(first_step * batch_size).take((steps - first_step) * batch_size)
     samples = positions.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = samples.batch(batch_size, drop_remainder=True)
     return batches.prefetch(BATCHES_AHEAD)

@@ -62,7 +62,9 @@ def train(
     ]
     if settings.training.schedule == "plateau":
         around.append(callbacks.Plateau(settings.training, history))
-    if len(history) < settings.training.epochs and not should_stop(history, settings.training):
+    if len(history) >= settings.training.epochs or should_stop(history, settings.training):
+        print(f"the run had all its {len(history)} epochs before; a larger training.epochs would go on")
+    else:
         model.fit(
             training,
             epochs=settings.training.epochs,
@@ -70,6 +72,7 @@ def train(
             steps_per_epoch=steps_per_epoch,
             validation_data=validation,
             callbacks=around,
+            shuffle=False,  # the stream is shuffled already
             verbose=0,
         )
     save_model(run.last_model, model)

@@ -1,0 +1,37 @@
+"""Small data made on the spot, and the real pictures where they are."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import make_photos
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of twelve small people pictures with 0/255 masks."""
+    return make_photos(tmp_path / "photos", 12)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real pictures named by KSEG_TEST_DATA; the test is skipped where there is none."""
+    path = os.environ.get("KSEG_TEST_DATA")
+    if not path:
+        pytest.skip("KSEG_TEST_DATA names no folder of real pictures")
+    return Path(path)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a settings file."""
+
+    def write(text: str = "") -> Path:
+        path = tmp_path / "settings.toml"
+        path.write_text(text)
+        return path
+
+    return write

@@ -1,0 +1,166 @@
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from kseg.data.images import fit_mask, fit_pair, fit_picture, read_mask, read_picture
+from kseg.errors import DataError
+
+ORIENTATION = 0x0112
+# Colours of the corners of a picture seen upright, top-left first; large blocks, so that JPEG keeps them apart.
+CORNERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
+UPRIGHT = CORNERS.repeat(16, axis=0).repeat(24, axis=1)
+
+# How the sensor's rows and columns lie when EXIF gives this orientation (CIPA DC-008, "Orientation").
+STORED_AS = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+
+def save(path, array, orientation=None, **options):
+    image = Image.fromarray(np.ascontiguousarray(array))
+    if orientation:
+        image.getexif()[ORIENTATION] = orientation
+        options["exif"] = image.getexif()
+    image.save(path, **options)
+    return path
+
+
+def corners(picture):
+    height, width = picture.shape[:2]
+    return picture[[[height // 4], [3 * height // 4]], [[width // 4, 3 * width // 4]]]
+
+
+@pytest.mark.parametrize("orientation", STORED_AS)
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff"])
+def test_every_exif_orientation_is_turned_upright(tmp_path, ending, orientation):
+    path = save(tmp_path / f"a.{ending}", STORED_AS[orientation](UPRIGHT), orientation)
+    picture = read_picture(path)
+    assert picture.shape == (32, 48, 3)
+    assert np.abs(corners(picture).astype(int) - CORNERS).max() < 40
+
+
+@pytest.mark.parametrize("orientation", STORED_AS)
+def test_a_mask_is_turned_like_a_picture(tmp_path, orientation):
+    upright = np.array([[0, 1], [2, 3]], np.uint8).repeat(2, axis=0).repeat(3, axis=1)
+    path = save(tmp_path / "m.png", STORED_AS[orientation](upright), orientation)
+    np.testing.assert_array_equal(read_mask(path, colours=False), upright)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff"])
+def test_every_format_is_read(tmp_path, ending):
+    picture = read_picture(save(tmp_path / f"a.{ending}", UPRIGHT))
+    assert picture.dtype == np.uint8
+    assert np.abs(corners(picture).astype(int) - CORNERS).max() < 40
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "CMYK"])
+def test_every_colour_mode_becomes_rgb(tmp_path, mode):
+    ending = "jpg" if mode == "CMYK" else "png"
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(UPRIGHT).convert(mode).save(path)
+    assert read_picture(path).shape == (32, 48, 3)
+
+
+def test_sixteen_bit_grey_keeps_its_upper_byte(tmp_path):
+    save(tmp_path / "a.png", np.array([[0, 0x1234], [0xFFFF, 0x80FF]], np.uint16))
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png")[..., 1], [[0, 0x12], [0xFF, 0x80]])
+
+
+def test_a_palette_mask_gives_indices_or_its_colours(tmp_path):
+    mask = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), mode="P")
+    mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    mask.save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", colours=False), [[0, 1], [2, 1]])
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", colours=True)[0, 1], [128, 0, 0])
+
+
+def test_grey_saved_as_rgb_is_a_mask_of_values_and_colours_are_not(tmp_path):
+    grey = np.array([[0, 255], [255, 0]], np.uint8)
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "m.png", np.dstack([grey] * 3)), colours=False), grey)
+    with pytest.raises(DataError, match=r"c\.png: a coloured mask.*mask_values"):
+        read_mask(save(tmp_path / "c.png", UPRIGHT), colours=False)
+
+
+def broken_files(folder):
+    whole = save(folder / "whole.jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).read_bytes()
+    png = save(folder / "whole.png", UPRIGHT).read_bytes()
+    header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + png[24:29]
+    huge = png[:12] + header + zlib.crc32(header).to_bytes(4, "big") + png[33:]
+    return {
+        "truncated.jpg": (whole[: len(whole) // 2], "cannot be decoded"),
+        "truncated.png": (png[: len(png) // 2], "cannot be decoded"),
+        "empty.jpg": (b"", "is empty"),
+        "text.jpg": (b"this is no picture at all", "not a picture"),
+        "header.jpg": (whole[:10], "not a picture|cannot be decoded"),
+        "huge.png": (huge, "reduce it"),
+    }
+
+
+@pytest.mark.parametrize("name", ["truncated.jpg", "truncated.png", "empty.jpg", "text.jpg", "header.jpg", "huge.png"])
+def test_a_broken_file_is_named_with_its_reason(tmp_path, name):
+    content, reason = broken_files(tmp_path)[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=reason) as raised:
+        read_picture(path)
+    assert str(path) in str(raised.value)
+
+
+def test_one_pixel_and_missing_files_are_refused(tmp_path):
+    with pytest.raises(DataError, match="only 1 x 1 pixels"):
+        read_picture(save(tmp_path / "a.png", np.zeros((1, 1, 3), np.uint8)))
+    with pytest.raises(DataError, match=r"none\.png: .*No such file"):
+        read_picture(tmp_path / "none.png")
+
+
+def test_shrinking_a_picture_averages_areas():
+    picture = np.array([[0, 100], [200, 40]], np.uint8)[..., None].repeat(3, axis=2)
+    np.testing.assert_array_equal(fit_picture(picture, 1, 1), [[[85, 85, 85]]])  # (0 + 100 + 200 + 40) / 4
+
+
+@given(height=st.integers(1, 40), width=st.integers(1, 40), to_height=st.integers(1, 40), to_width=st.integers(1, 40))
+@settings(deadline=None, max_examples=50)
+def test_a_mask_takes_the_nearest_pixel_by_centres(height, width, to_height, to_width):
+    mask = np.random.default_rng(height * 41 + width).integers(0, 5, (height, width), np.uint8)
+    fitted = fit_mask(mask, to_height, to_width)
+    for row in range(to_height):
+        for column in range(to_width):
+            y, x = (row + 0.5) * height / to_height, (column + 0.5) * width / to_width
+            # On a border between two pixels, either is nearest.
+            rows = {min(int(y), height - 1), min(int(np.ceil(y)) - 1, height - 1)}
+            columns = {min(int(x), width - 1), min(int(np.ceil(x)) - 1, width - 1)}
+            assert fitted[row, column] in {mask[r, c] for r in rows for c in columns}
+
+
+def test_a_mask_enlarged_and_reduced_again_is_the_same():
+    mask = np.random.default_rng(1).integers(0, 7, (30, 22), np.uint8)
+    np.testing.assert_array_equal(fit_mask(fit_mask(mask, 90, 66), 30, 22), mask)
+
+
+def test_padding_keeps_the_aspect_and_is_ignored():
+    picture, mask = np.full((40, 20, 3), 200, np.uint8), np.ones((20, 10), np.uint8)
+    picture, mask = fit_pair(picture, mask, (64, 64), resize="pad", ignore_class=255)
+    np.testing.assert_array_equal(mask[:, 16:48], 1)  # 40 x 20 becomes 64 x 32, centred
+    assert (mask[:, :16] == 255).all()
+    assert (mask[:, 48:] == 255).all()
+    assert (picture[:, 16:48] == 200).all()
+    assert not picture[:, :16].any()
+
+
+def test_stretching_fills_all():
+    picture, mask = fit_pair(
+        np.zeros((10, 20, 3), np.uint8), np.ones((5, 10), np.uint8), (32, 64), resize="stretch", ignore_class=255
+    )
+    assert picture.shape == (32, 64, 3)
+    assert (mask == 1).all()

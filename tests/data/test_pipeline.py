@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kseg.data.loading import Loader
+from kseg.data.pipeline import TrainingOrder, data_errors, evaluation_pipeline, training_pipeline
+from kseg.data.sources import Sample
+from kseg.errors import DataError
+from kseg.settings import AugmentationSettings
+
+
+class Numbered:
+    """Sample k is a picture of value k, dark on its left half, so that a flip shows; its mask likewise."""
+
+    def __init__(self, count, broken=-1):
+        self.names = [f"s{index}" for index in range(count)]
+        self.skipped = {}
+        self.broken = broken
+
+    def load(self, index):
+        if index == self.broken:
+            raise DataError(f"s{index}.jpg: broken")
+        mask = np.full((32, 32), index, np.uint8)
+        mask[:, :16] = 0
+        return Sample(np.repeat(mask[..., None], 3, axis=2), mask)
+
+
+def batches(indices, *, first_step=0, steps=12, batch_size=3, seed=5, count=10, flip=0.5):
+    pipeline = training_pipeline(
+        Loader(Numbered(count), (32, 32)),
+        TrainingOrder(indices, seed),
+        AugmentationSettings(horizontal_flip=flip),
+        ignore_class=255,
+        batch_size=batch_size,
+        first_step=first_step,
+        steps=steps,
+    )
+    return [(pictures.numpy(), masks.numpy()) for pictures, masks in pipeline]
+
+
+def numbers(some):
+    return np.concatenate([masks.max(axis=(1, 2)) for _, masks in some])
+
+
+INDICES = [1, 2, 3, 5, 6, 7, 9]
+
+
+def test_every_pass_holds_every_sample_once_in_another_order():
+    seen = numbers(batches(INDICES, steps=14)).reshape(6, 7)
+    assert all(sorted(row) == INDICES for row in seen)
+    assert len({tuple(row) for row in seen}) > 4
+
+
+def test_the_order_of_a_pass_is_a_fair_shuffle():
+    """Over many passes every sample stands at every place about equally often (chi-squared, 99.99 %)."""
+    passes = 600
+    stream = TrainingOrder(range(6), 3).from_position(0).take(6 * passes)
+    places = np.array([index for index, _ in stream.as_numpy_iterator()]).reshape(passes, 6)
+    for place in range(6):
+        counts = np.bincount(places[:, place], minlength=6)
+        assert ((counts - passes / 6) ** 2 / (passes / 6)).sum() < 25.7
+
+
+def test_training_can_begin_at_any_step():
+    whole = batches(INDICES)
+    for first_step in (1, 5, 11):
+        for (pictures, masks), (same_pictures, same_masks) in zip(
+            whole[first_step:], batches(INDICES, first_step=first_step), strict=True
+        ):
+            np.testing.assert_array_equal(pictures, same_pictures)
+            np.testing.assert_array_equal(masks, same_masks)
+    assert batches(INDICES, first_step=12) == []
+
+
+def test_another_seed_is_another_order_and_other_flips():
+    assert not np.array_equal(numbers(batches(INDICES)), numbers(batches(INDICES, seed=6)))
+
+
+def test_flips_differ_from_pass_to_pass_and_move_the_pair():
+    flipped = {index: set() for index in INDICES}
+    for pictures, masks in batches(INDICES, steps=40):
+        np.testing.assert_array_equal(pictures[..., 0], masks)
+        for mask in masks:
+            flipped[mask.max()].add(bool(mask[0, 0] > 0))
+    assert all(seen == {True, False} for seen in flipped.values())
+
+
+def test_flips_depend_on_pass_and_sample_not_on_the_batch():
+    def flips(batch_size):
+        some = batches(INDICES, steps=42 // batch_size, batch_size=batch_size)
+        return np.concatenate([masks[:, 0, 0] > 0 for _, masks in some])
+
+    np.testing.assert_array_equal(flips(3), flips(7))
+    np.testing.assert_array_equal(flips(3), flips(1))
+
+
+def test_the_names_of_a_step_are_those_of_its_batch():
+    order = TrainingOrder(INDICES, 5)
+    for step, (_, masks) in enumerate(batches(INDICES)):
+        assert order.batch(step, 3) == masks.max(axis=(1, 2)).tolist()
+
+
+def test_every_batch_is_full_and_uint8():
+    for pictures, masks in batches(INDICES, steps=5):
+        assert pictures.shape == (3, 32, 32, 3)
+        assert masks.shape == (3, 32, 32)
+        assert pictures.dtype == masks.dtype == np.uint8
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 7, 20])
+def test_evaluation_gives_every_sample_once_unchanged_in_order(batch_size):
+    some = list(evaluation_pipeline(Loader(Numbered(10), (32, 32)), INDICES, batch_size=batch_size))
+    masks = np.concatenate([masks.numpy() for _, masks in some])
+    assert masks.max(axis=(1, 2)).tolist() == INDICES
+    assert not masks[:, :, 0].any()
+
+
+def test_a_broken_sample_raises_its_own_error_not_tensorflows():
+    loader = Loader(Numbered(10, broken=6), (32, 32))
+    with pytest.raises(DataError, match=r"^s6\.jpg: broken$"), data_errors(loader):
+        list(evaluation_pipeline(loader, INDICES, batch_size=2))
+
+
+def test_other_errors_of_tensorflow_stay_what_they_are():
+    with pytest.raises(tf.errors.InvalidArgumentError), data_errors(Loader(Numbered(3), (32, 32))):
+        tf.reshape(tf.zeros(3), (2, 2))

@@ -1,0 +1,38 @@
+"""What several test modules use: photos made on the spot, and kseg-train as a process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kseg.data.synthetic import draw_scene
+
+COMMAND = [sys.executable, "-c", "from kseg.cli.train import main; main(prog_name='kseg-train')"]
+"""kseg-train of the kseg under test, whether or not its script is on the PATH."""
+
+SMALL = (
+    *("--set", "data.image_size=[32, 32]"),
+    *("--set", "model.encoder=resnet18"),
+    *("--set", "model.widths=[16, 16, 16, 16, 16]"),
+)
+"""A network small enough for tests."""
+
+
+def make_photos(root: Path, count: int, height: int = 48, width: int = 40) -> Path:
+    """A folder of people pictures with 0/255 masks."""
+    (root / "images").mkdir(parents=True)
+    (root / "masks").mkdir()
+    for index in range(count):
+        picture, parts = draw_scene(7, index, height, width)
+        Image.fromarray(picture).save(root / "images" / f"p{index:03}.jpg", quality=90)
+        Image.fromarray(np.where(parts > 0, 255, 0).astype(np.uint8)).save(root / "masks" / f"p{index:03}.png")
+    return root
+
+
+def kseg_train(*arguments: object, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run kseg-train to its end in a process of its own."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300, **options
+    )
