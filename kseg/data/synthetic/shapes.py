@@ -9,6 +9,9 @@ import numpy as np
 Point = Sequence[float] | np.ndarray
 # Turns a step to the side: (x, y) becomes (-y, x).
 QUARTER = np.array([(0.0, 1.0), (-1.0, 0.0)])
+# Directions along four quarter circles, (24, 2): the corner at the right and below first, then around.
+CORNERS = np.concatenate([np.linspace(0, np.pi / 2, 6) + k * np.pi / 2 for k in range(4)])
+CORNERS = np.stack([np.cos(CORNERS), np.sin(CORNERS)], axis=1)
 
 
 @cache
@@ -52,10 +55,9 @@ def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
 def rounded(x0: float, y0: float, x1: float, y1: float, radius: float) -> np.ndarray:
     """An upright rectangle with round corners."""
     radius = min(radius, abs(x1 - x0) / 2, abs(y1 - y0) / 2)
-    corners = np.repeat([(x1 - radius, y1 - radius), (x0 + radius, y1 - radius),
-                         (x0 + radius, y0 + radius), (x1 - radius, y0 + radius)], 6, axis=0)  # fmt: skip
-    angles = np.concatenate([np.linspace(a, a + np.pi / 2, 6) for a in np.arange(4) * np.pi / 2])
-    return corners + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    inner = np.array([(x1 - radius, y1 - radius), (x0 + radius, y1 - radius),
+                      (x0 + radius, y0 + radius), (x1 - radius, y0 + radius)])  # fmt: skip
+    return np.repeat(inner, 6, axis=0) + radius * CORNERS
 
 
 def smooth(points: Iterable[Point], steps: int = 5) -> np.ndarray:
@@ -91,7 +93,7 @@ def limb(points: np.ndarray, radii: Sequence[float], caps: tuple[bool, bool] = (
     bones = _ribbons(points[:-1], points[1:], across * widths[:-1], across * widths[1:])
     # A joint that hardly bends needs no disc.
     bends = (ahead[:-1] * ahead[1:]).sum(axis=1) < 0.995
-    kept = np.flatnonzero([caps[0], *bends, caps[1]])
+    kept = [i for i, is_kept in enumerate((caps[0], *bends.tolist(), caps[1])) if is_kept]
     joints = _unit_circle(16) * widths[kept, None] + points[kept, None]
     return [*bones, *joints]
 
