@@ -110,7 +110,7 @@ def _house(rng: Rng, left: float, right: float, top: float, floor: float) -> lis
         Material(cloth_colour(rng)),
         roundness=0.012,
     )
-    awning = tiled(rng, weighted_stripes, cloth_colour(rng), (238, 234, 226), 0.07, np.pi / 2)
+    awning = tiled(rng, even_stripes, cloth_colour(rng), (238, 234, 226), 0.07, np.pi / 2)
     cover = Piece(
         [
             np.array(
@@ -135,7 +135,7 @@ def _house(rng: Rng, left: float, right: float, top: float, floor: float) -> lis
     ]
 
 
-def weighted_stripes(_rng: Rng, ground: Colour, second: Colour) -> np.ndarray:
+def even_stripes(_rng: Rng, ground: Colour, second: Colour) -> np.ndarray:
     """Even stripes, as on awnings."""
     tile = np.empty((8, 8, 3), np.uint8)
     tile[:4], tile[4:] = np.clip(ground, 0, 255), np.clip(second, 0, 255)

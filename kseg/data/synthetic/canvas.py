@@ -109,7 +109,8 @@ class Canvas:
     def _paint(self, piece: Piece, scale: float, origin: np.ndarray) -> None:
         reach = piece.roundness * scale
         points = _fixed_point(np.concatenate(piece.shapes), scale, origin)
-        region = self._region(points, reach + 2)
+        # Outside its outline a piece only matters as far as its shadow falls.
+        region = self._region(points, (1.7 * reach if piece.overhang else 0) + 2)
         if region is None:
             return
         rows, columns = region
@@ -255,7 +256,7 @@ def _draw_marks(colours: np.ndarray, marks: list[Mark], scale: float, origin: np
 
 
 def _vote(labels: np.ndarray) -> np.ndarray:
-    """The commonest of each 2x2 block; of two pairs, the one on or nearer to the falling diagonal."""
+    """The commonest label of each 2x2 block; of two pairs, the one that the upper left pixel has."""
     a, d = labels[0::2, 0::2], labels[1::2, 1::2]
     b, c = labels[0::2, 1::2], labels[1::2, 0::2]
     return np.where((a == b) | (a == c) | (a == d), a, np.where((b == c) | (b == d), b, np.where(c == d, c, a)))

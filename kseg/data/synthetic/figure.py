@@ -20,9 +20,9 @@ UPPER, LOWER, LIMBS = 2, 3, 4
 
 # Half widths of bare limbs, from the body outwards, at the joints and halfway between.
 ARM_WIDTHS = (0.0285, 0.0270, 0.0215, 0.0210, 0.0145)
+LEG_WIDTHS = (0.056, 0.050, 0.034, 0.036, 0.020)
 # The four fingers, counted from the middle of the hand.
 FINGERS = np.array([-1.5, -0.5, 0.5, 1.5])
-LEG_WIDTHS = (0.056, 0.050, 0.034, 0.036, 0.020)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,6 @@ class Figure:
     outfit: Outfit
     face: Face
     skin: Colour
-    child: bool
 
     @classmethod
     def random(cls, rng: Rng, child: bool = False, standing: bool = False) -> "Figure":
@@ -54,7 +53,7 @@ class Figure:
         skin = skin_tone(rng)
         face = Face.random(rng, skin, build.curve, child)
         bones = pose_skeleton(rng, pose, build, heading)
-        return cls(pose, build, bones, Outfit.random(rng), face, skin, child)
+        return cls(pose, build, bones, Outfit.random(rng), face, skin)
 
     @property
     def trunk(self) -> Trunk:
@@ -134,6 +133,7 @@ class Figure:
             return []
         outfit = self.outfit
         low = {"tank": 0.84, "dress": 0.84, "t-shirt": 0.915, "shirt": 0.87, "sweater": 0.945}.get(outfit.top, 0.87)
+        # Half widths of the trunk, from one side of the neck down to the lowest point and up again.
         wide = 0.62 if outfit.top in ("tank", "dress") else 0.5
         middle = (low + 0.97) / 2
         edge = [(-0.96, 1.01), (-wide, middle), (0.0, low), (wide, middle), (0.96, 1.01)]

@@ -21,11 +21,11 @@ NOSE_LINE = np.array([(0, 0.02, 0.4), (0.045, 0.13, 0.43), (0.05, 0.165, 0.4), (
 
 def _skull_points() -> np.ndarray:
     """Points (n, 3) whose outline, from any side, is a head's."""
-    around = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    around = np.linspace(0, 2 * np.pi, 30, endpoint=False)
     rings = []
-    for height in (-0.98, -0.85, -0.6, -0.25, 0.0, 0.3):
+    for height in (-0.99, -0.94, -0.85, -0.73, -0.58, -0.4, -0.2, 0.0, 0.15, 0.3):
         reach = np.sqrt(1 - height**2)
-        ring = np.stack([np.sin(around) * reach, np.full(16, height), np.cos(around) * reach], axis=1)
+        ring = np.stack([np.sin(around) * reach, np.full(30, height), np.cos(around) * reach], axis=1)
         rings.append(CRANIUM + ring * CRANIUM_SIZE)
     for y, width, front in JAW:
         rings.append(np.array([(width, y, 0.02), (-width, y, 0.02), (width * 0.75, y, front * 0.75),
@@ -85,7 +85,8 @@ class Face:
         beard = rng.uniform(0.3, 1) if not child and curve < 0 and rng.uniform() < 0.35 else 0.0
         hat = weighted(rng, {"": 0.88, "cap": 0.05, "beanie": 0.04, "brim": 0.03})
         iris = pick(rng, ((60, 40, 30), (44, 30, 24), (70, 90, 110), (80, 96, 66)))
-        hair = varied(rng, pick(rng, DYED if rng.uniform() < 0.05 else HAIR), 10)
+        dyed = not beard and rng.uniform() < 0.06
+        hair = varied(rng, pick(rng, DYED if dyed else HAIR), 10)
         return cls(
             skin=skin,
             hair=hair,

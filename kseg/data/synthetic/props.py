@@ -184,8 +184,8 @@ def column(rng: Rng) -> list[Piece]:
 def railing(rng: Rng) -> list[Piece]:
     """A fence of thin bars."""
     colour = varied(rng, pick(rng, (*WOOD, METAL, (226, 224, 216))))
-    bars = [box(x - 0.022, -0.42, x + 0.022, 0.6) for x in np.arange(-2.4, 2.5, rng.uniform(0.16, 0.3))]
-    rails = [box(-2.5, y - 0.025, 2.5, y + 0.025) for y in (-0.4, -0.05)]
+    bars = [box(x - 0.022, -0.42, x + 0.022, 0.6) for x in np.arange(-6.4, 6.5, rng.uniform(0.16, 0.3))]
+    rails = [box(-6.5, y - 0.025, 6.5, y + 0.025) for y in (-0.4, -0.05)]
     return [
         Piece(bars, Material(colour), roundness=0.015),
         Piece(rails, Material(shade(colour, 0.92)), roundness=0.015),
@@ -195,8 +195,8 @@ def railing(rng: Rng) -> list[Piece]:
 def counter(rng: Rng) -> list[Piece]:
     """The near edge of a table or a wall that cuts people off below, with something on it."""
     edge = [
-        Piece([box(-3, -0.34, 3, 0.8)], cloth(rng, 0.3, 0.3)),
-        Piece([box(-3, -0.37, 3, -0.31)], Material(varied(rng, pick(rng, WOOD))), roundness=0.02),
+        Piece([box(-9, -0.34, 9, 0.8)], cloth(rng, 0.3, 0.3)),
+        Piece([box(-9, -0.37, 9, -0.31)], Material(varied(rng, pick(rng, WOOD))), roundness=0.02),
     ]
     x, radius = rng.uniform(-0.5, 0.5), rng.uniform(0.04, 0.08)
     return [

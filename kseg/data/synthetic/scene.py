@@ -23,21 +23,49 @@ PARTS = ("background", "head", "upper clothes", "lower clothes", "limbs")
 NARROW = 0.62
 # How many people, with weights; empty pictures teach a network to say nothing.
 PEOPLE = {0: 0.07, 1: 0.45, 2: 0.27, 3: 0.14, 4: 0.07}
-# How the camera frames them: the stature in scene units, smallest and largest, and the weight.
+
+
+@dataclass(frozen=True)
+class Shot:
+    """How the camera frames people: their stature, in scene units, from smallest to largest.
+
+    ``cropped`` keeps heads in the frame and lets it cut the legs off; otherwise feet stand on the floor.
+    ``close`` puts the first person before all others, larger.
+    """
+
+    stature: tuple[float, float]
+    weight: float
+    cropped: bool = False
+    close: bool = False
+
+
 SHOTS = {
-    "far": (0.4, 0.6, 1.2),
-    "full": (0.62, 0.92, 3.6),
-    "knee": (1.0, 1.35, 2.0),
-    "half": (1.5, 2.1, 2.2),
-    "portrait": (2.4, 3.8, 1.3),
+    "far": Shot((0.4, 0.6), 1.2),
+    "full": Shot((0.62, 0.92), 3.6),
+    "knee": Shot((1.0, 1.35), 2.0, cropped=True),
+    "half": Shot((1.5, 2.1), 2.2, cropped=True, close=True),
+    "portrait": Shot((2.4, 3.8), 1.3, cropped=True, close=True),
 }
 # Share of people whose clothes are the very background, copied from nearby.
 CAMOUFLAGED = 0.08
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Where people can be: the framing, the height of the floor's far end, and the frame."""
+
+    shot: Shot
+    floor: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
 class Scene:
-    """All that is drawn, from back to front, in scene units; still without a size in pixels."""
+    """All that is drawn, from back to front, in scene units; still without a size in pixels.
+
+    ``defocus`` is how far the backdrop is blurred, as a share of the picture's height.
+    """
 
     backdrop: Backdrop
     layers: list[Layer]
@@ -50,15 +78,15 @@ class Scene:
         """The scene of this seed and index in a frame of ``width`` by ``height`` scene units."""
         rng = np.random.default_rng([seed, index])
         people, setting, camera = rng.spawn(3)
-        shot = weighted(people, {name: weight for name, (_, _, weight) in SHOTS.items()})
-        backdrop = random_backdrop(setting, width, height, sum(SHOTS[shot][:2]) / 2)
-        layers = _people(people, shot, backdrop, width, height)
+        shot = SHOTS[weighted(people, {name: shot.weight for name, shot in SHOTS.items()})]
+        backdrop = random_backdrop(setting, width, height, sum(shot.stature) / 2)
+        layers = _people(people, Stage(shot, backdrop.floor, width, height))
         if people.uniform() < 0.22:
             layers.append(_foreground(people, width, height))
         angle = camera.uniform(-2.7, -0.45)
         light = np.array([np.cos(angle), np.sin(angle)])
-        close = shot in ("half", "portrait")
-        defocus = camera.uniform(0.004, 0.02) if camera.uniform() < (0.5 if close else 0.1) else 0.0
+        # A camera that is close to people often leaves what is behind them out of focus.
+        defocus = camera.uniform(0.004, 0.02) if camera.uniform() < (0.5 if shot.close else 0.1) else 0.0
         return cls(backdrop, layers, light, defocus, Optics.random(camera, light))
 
     def render(
@@ -99,58 +127,48 @@ def scene_unit(height: int, width: int) -> float:
     return min(float(height), width / NARROW)
 
 
-def _people(rng: Rng, shot: str, backdrop: Backdrop, width: float, height: float) -> list[Layer]:
+def _people(rng: Rng, stage: Stage) -> list[Layer]:
     """Layers of people and what they sit on, the farthest first."""
     count = weighted(rng, PEOPLE)
-    low, high, _ = SHOTS[shot]
-    # In a close shot the others stand behind the first, smaller.
-    base = rng.uniform(low, high)
+    stature = rng.uniform(*stage.shot.stature)
     places = (np.arange(count) + 0.5) / count if count > 1 else np.array([rng.uniform(0.3, 0.7)])
-    places = rng.permutation(places + rng.normal(0, 0.07, len(places)))[:count]
-    nearness = np.sort(rng.uniform(0, 1, count))
+    places = rng.permutation(places + rng.normal(0, 0.07, len(places))) * stage.width
     layers: list[Layer] = []
-    for k in range(count):
-        close = shot in ("half", "portrait") and k == count - 1
-        layers += _person(rng, close, base * (0.7 + 0.3 * nearness[k]) if not close else base, float(places[k] * width),
-                          float(nearness[k]), shot, backdrop.floor, height)  # fmt: skip
+    for k, near in enumerate(np.sort(rng.uniform(0, 1, count)).tolist()):
+        if stage.shot.close and k == count - 1:
+            near = 1.0
+        layers += _person(rng, stage, stature * (0.7 + 0.3 * near), float(places[k]), near)
     return layers
 
 
-def _person(
-    rng: Rng, close: bool, stature: float, x: float, near: float, shot: str, floor: float, height: float
-) -> list[Layer]:
-    child = not close and rng.uniform() < 0.14
-    figure = Figure.random(rng, child, standing=shot in ("half", "portrait", "knee"))
+def _person(rng: Rng, stage: Stage, stature: float, x: float, near: float) -> list[Layer]:
+    """One person and a seat where needed; ``near`` runs from 0, at the back, to 1."""
+    cropped = stage.shot.cropped
+    child = near < 1 and rng.uniform() < 0.15
+    figure = Figure.random(rng, child, standing=cropped)
     if rng.uniform() < CAMOUFLAGED:
         copied = Material(figure.outfit.upper.colour, copied=float(rng.uniform(0.05, 0.3)) / stature)
         figure = replace(figure, outfit=replace(figure.outfit, upper=copied))
     scale = stature * (rng.uniform(0.55, 0.75) if child else rng.uniform(0.93, 1.05))
     lowest = figure.bones.lowest
-    if shot in ("far", "full"):
-        ground = floor + (height - floor) * (0.12 + 0.8 * near)
-        y = ground - scale * (lowest + figure.pose.airborne)
-    else:
-        # The crown is what the camera keeps in the frame.
-        y = rng.uniform(0.03, 0.16) * height - scale * figure.top + (0.12 * (1 - near) * height if not close else 0)
+    if cropped:
+        # Heads are kept in the frame, those at the back a little lower.
+        y = (rng.uniform(0.03, 0.16) + 0.12 * (1 - near)) * stage.height - scale * figure.top
         x -= scale * float(figure.bones.neck[0])
-    layers = []
-    if figure.pose.seat:
-        layers.append(Layer(_stool(rng, lowest), scale, x, y))
-    reach = 0.16 + 0.5 * float(np.ptp(figure.bones.ankles[:, 0]))
-    middle = float(figure.bones.ankles[:, 0].mean())
-    layers.append(Layer(figure.pieces(rng), scale, x, y, True, (middle, lowest - 0.005, reach, 0.035)))
-    return layers
+    else:
+        ground = stage.floor + (stage.height - stage.floor) * (0.12 + 0.8 * near)
+        y = ground - scale * (lowest + figure.pose.airborne)
+    layers = [Layer(_stool(rng, lowest), scale, x, y)] if figure.pose.seat else []
+    ankles = figure.bones.ankles[:, 0]
+    shadow = (float(ankles.mean()), lowest - 0.005, 0.16 + 0.5 * float(np.ptp(ankles)), 0.035)
+    return [*layers, Layer(figure.pieces(rng), scale, x, y, person=True, shadow=shadow)]
 
 
 def _stool(rng: Rng, lowest: float) -> list[Piece]:
-    colour = varied(rng, pick(rng, WOOD))
-    legs = limb(np.array([(-0.1, 0.1), (-0.12, lowest)]), (0.012, 0.012)) + limb(
-        np.array([(0.1, 0.1), (0.12, lowest)]), (0.012, 0.012)
-    )
-    return [
-        Piece(legs, Material(colour), roundness=0.01),
-        Piece([rounded(-0.14, 0.07, 0.14, 0.11, 0.02)], Material(colour), roundness=0.015),
-    ]
+    wood = Material(varied(rng, pick(rng, WOOD)))
+    legs = [limb(np.array([(side * 0.1, 0.1), (side * 0.12, lowest)]), (0.012, 0.012)) for side in (-1, 1)]
+    seat = rounded(-0.14, 0.07, 0.14, 0.11, 0.02)
+    return [Piece([*legs[0], *legs[1]], wood, roundness=0.01), Piece([seat], wood, roundness=0.015)]
 
 
 def _foreground(rng: Rng, width: float, height: float) -> Layer:
