@@ -191,8 +191,9 @@ def test_values_by_hand():
     # Both pixels have 3/4 on what is true.
     assert float(CrossEntropy()(truth, logits)) == pytest.approx(-math.log(3 / 4))
     assert float(FocalLoss(gamma=2)(truth, logits)) == pytest.approx(-((1 / 4) ** 2) * math.log(3 / 4))
-    # alpha: 0.2 for the person, 0.8 for the background, mean 1/2.
-    assert float(FocalLoss(gamma=0, alpha=0.2)(truth, logits)) == pytest.approx(-0.5 * math.log(3 / 4))
+    # alpha: 0.2 for the person, who has 3/4, and 0.8 for the background, here with 1/2.
+    balanced = FocalLoss(gamma=0, alpha=0.2)(truth, np.array([[[[math.log(3)], [0.0]]]]))
+    assert float(balanced) == pytest.approx(-(0.2 * math.log(3 / 4) + 0.8 * math.log(1 / 2)) / 2)
     # I = 3/4, P = 3/4 + 1/4 = 1, T = 1.
     assert float(DiceLoss()(truth, logits)) == pytest.approx(1 - 2 * (3 / 4) / (1 + 1))
     assert float(JaccardLoss()(truth, logits)) == pytest.approx(1 - (3 / 4) / (1 + 1 - 3 / 4))
