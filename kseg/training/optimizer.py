@@ -53,7 +53,7 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         return
     # Keras has no public name for the averages; they are in the order of the trainable variables.
     pairs = list(zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True))
-    own = [np.array(variable) for variable, _ in pairs]
+    own = [np.copy(keras.ops.convert_to_numpy(variable)) for variable, _ in pairs]
     for variable, average in pairs:
         variable.assign(average)
     try:

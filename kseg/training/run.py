@@ -72,8 +72,8 @@ class Run:
         run = cls(path or _newest(runs, name))
         if not run.settings_file.exists():
             raise TrainingError(f"{run.path}: holds no run to resume; leave --resume out to start one")
-        run._hold()
         _require_same(settings, load_settings(run.settings_file), run.settings_file)
+        run._hold()
         write_text(run.settings_file, dump_settings(settings))
         run.history = read_history(run.checkpoint)
         return run
@@ -122,6 +122,7 @@ class Run:
             self._lock = (self.path / ".lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._lock.close()
             raise TrainingError(
                 f"{self.path}: another process is training in this run; wait for it, or end it"
             ) from None

@@ -1,0 +1,148 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from kseg.config import load_settings
+from kseg.errors import KsegError, TrainingError
+from kseg.settings import Settings
+from kseg.training.experiments import write_experiments
+from kseg.training.result import conclude
+from kseg.training.run import Run
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return tmp_path / "runs"
+
+
+def settings_with(config, *overrides):
+    return load_settings(config(), overrides)
+
+
+def begin(runs, name="people", path=None, settings=None):
+    run = Run.create(path, name, settings or Settings(), runs)
+    run.write_data(["a"], ["b"], {})
+    return run
+
+
+def test_runs_are_numbered_and_keep_their_settings(runs):
+    for number in (1, 2):
+        with begin(runs) as run:
+            assert run.path == runs / f"people-00{number}"
+            assert load_settings(run.settings_file) == Settings()
+            environment = json.loads((run.path / "environment.json").read_text())
+            assert {"command", "started", "tensorflow", "keras", "python"} <= environment.keys()
+
+
+def test_a_run_that_never_settled_its_samples_leaves_nothing(runs):
+    with Run.create(None, "people", Settings(), runs) as run:
+        assert run.path.exists()
+    assert list(runs.iterdir()) == []
+    mine = runs / "mine"
+    mine.mkdir(parents=True)
+    (mine / "notes.txt").touch()
+    with Run.create(mine, "people", Settings(), runs):
+        pass
+    assert [path.name for path in mine.iterdir()] == ["notes.txt"]
+
+
+def test_an_existing_run_is_not_overwritten(runs):
+    with begin(runs, path=runs / "x"):
+        pass
+    with pytest.raises(TrainingError, match=r"already holds a run; add --resume"):
+        begin(runs, path=runs / "x")
+
+
+def test_the_newest_run_of_a_name_is_resumed(runs):
+    for number in range(3):
+        with begin(runs) as run:
+            os.utime(run.path, (number, 100 - 10 * (number == 2)))
+    with begin(runs, "fashion"):
+        pass
+    with Run.resume(None, "people", Settings(), runs) as run:
+        assert run.path.name in {"people-001", "people-002"}
+        assert run.history == []
+        assert run.read_data()["training"] == ["a"]
+
+
+def test_resuming_needs_a_run(runs):
+    with pytest.raises(TrainingError, match="holds no run of people to resume"):
+        Run.resume(None, "people", Settings(), runs)
+    with pytest.raises(TrainingError, match="holds no run to resume"):
+        Run.resume(runs, "people", Settings(), runs)
+
+
+def test_resuming_with_other_settings_is_refused_but_more_epochs_are_not(runs, config):
+    with begin(runs):
+        pass
+    with pytest.raises(TrainingError, match=r"other settings than training\.learning_rate = 0\.1"):
+        Run.resume(None, "people", settings_with(config, "training.learning_rate=0.1"), runs)
+    with Run.resume(None, "people", settings_with(config, "training.epochs=50"), runs) as run:
+        assert load_settings(run.settings_file).training.epochs == 50
+
+
+def test_a_cosine_cannot_be_made_longer(runs, config):
+    cosine = settings_with(config, "training.schedule=cosine")
+    with begin(runs, settings=cosine):
+        pass
+    with pytest.raises(TrainingError, match="epochs = 50"):
+        longer = settings_with(config, "training.schedule=cosine", "training.epochs=50")
+        Run.resume(None, "people", longer, runs)
+
+
+def test_a_run_is_held_by_one_process_and_let_go_when_it_dies(runs):
+    script = (
+        "import sys, os, pathlib, signal\nfrom kseg.settings import Settings\nfrom kseg.training.run import Run\n"
+        "run = Run.create(pathlib.Path(sys.argv[1]), 'x', Settings(), pathlib.Path('.'))\n"
+        "run.write_data(['a'], ['b'], {})\nprint('held', flush=True)\nsignal.pause()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script, runs / "r"], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(TrainingError, match="another process is training"):
+        Run.resume(runs / "r", "x", Settings(), runs)
+    other.kill()
+    other.communicate()
+    with Run.resume(runs / "r", "x", Settings(), runs) as run:
+        assert run.history == []
+
+
+def test_a_place_that_cannot_be_written_is_said(runs):
+    runs.mkdir()
+    (runs / "file").touch()
+    for path in (runs / "file", runs / "file" / "run"):
+        with pytest.raises(KsegError, match="cannot be written"):
+            Run.create(path, "x", Settings(), runs)
+    with pytest.raises(KsegError, match="cannot be written"):
+        Run.create(None, "x", Settings(), runs / "file")
+
+
+ROW = {
+    "loss": 0.5, "jaccard": 0.4, "dice": 0.5, "val_loss": 0.4, "val_jaccard": 0.6, "val_dice": 0.75,
+    "val_jaccard_per_image": 0.5, "val_dice_per_image": 0.6, "seconds": 3.0,
+}  # fmt: skip
+
+
+def test_the_experiment_log_has_a_row_per_ended_run(runs, config):
+    for overrides in ((), ("training.learning_rate=0.01", "model.join=unet")):
+        settings = settings_with(config, *overrides)
+        with begin(runs, settings=settings) as run:
+            history = [{"epoch": 1, **ROW}, {"epoch": 2, **ROW, "val_jaccard": 0.7}, {"epoch": 3, **ROW}]
+            said = conclude(run, settings, history)
+    begin(runs).__exit__()  # not ended: not in the log
+    assert "best epoch 2 of 3" in said
+    assert "0.7000" in said
+    assert "without ImageNet" in said
+    with (runs / "experiments.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == ["people-001", "people-002"]
+    assert rows[1]["val_jaccard"] == "0.7"
+    assert rows[1]["epochs"] == "3"
+    assert rows[0]["changed"] == ""
+    assert rows[1]["changed"] == 'model.join="unet" training.learning_rate=0.01'
+    (runs / "people-001" / "result.json").unlink()
+    write_experiments(runs)
+    assert len((runs / "experiments.csv").read_text().splitlines()) == 2
