@@ -105,6 +105,4 @@ def check_class_weights(weights: Sequence[float], num_ids: int) -> None:
     """Raise ConfigError unless there is one weight for each of the K ids."""
     if len(weights) != num_ids:
         binary = " (background, person)" if num_ids == 2 else ""
-        raise ConfigError(
-            f"class_weights has {len(weights)} numbers for {num_ids} ids{binary}: give one for each."
-        )
+        raise ConfigError(f"class_weights has {len(weights)} numbers for {num_ids} ids{binary}: give one for each.")

@@ -38,14 +38,10 @@ class WeightedSum(keras.losses.Loss):
         ConfigError: there are no losses, or not as many weights, or a weight is not above 0.
     """
 
-    def __init__(
-        self, losses: Sequence[keras.losses.Loss], weights: Sequence[float], name: str | None = None
-    ) -> None:
+    def __init__(self, losses: Sequence[keras.losses.Loss], weights: Sequence[float], name: str | None = None) -> None:
         super().__init__(name=name)
         if not losses or len(losses) != len(weights):
-            raise ConfigError(
-                f"{len(losses)} losses and {len(weights)} weights: give one weight for each loss."
-            )
+            raise ConfigError(f"{len(losses)} losses and {len(weights)} weights: give one weight for each loss.")
         if not all(0.0 < w < math.inf for w in weights):
             raise ConfigError(f"weights={list(weights)}: each must be a finite number above 0.")
         self.losses = list(losses)
@@ -88,9 +84,7 @@ _LOSSES = {
 }
 # A "+" between terms: not the one of 1e+3, and not inside parentheses.
 _PLUS = re.compile(r"(?<!\d[eE])\+(?![^()]*\))")
-_TERM = re.compile(
-    r"(?P<weight>[^\sA-Za-z_*(]\S*?)?\s*\*?\s*(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<parameters>[^()]*)\))?"
-)
+_TERM = re.compile(r"(?P<weight>[^\sA-Za-z_*(]\S*?)?\s*\*?\s*(?P<name>[A-Za-z_]\w*)\s*(?:\((?P<parameters>[^()]*)\))?")
 
 
 def parse_loss(
@@ -130,9 +124,7 @@ def parse_loss(
         weights.append(weight)
         losses.append(kind(**parameters, **options, **smoothing))
     if label_smoothing and not any(loss.smooths_labels for loss in losses):
-        raise ConfigError(
-            f"label_smoothing={label_smoothing!r}, but nothing in {text!r} has labels to smooth."
-        )
+        raise ConfigError(f"label_smoothing={label_smoothing!r}, but nothing in {text!r} has labels to smooth.")
     return losses[0] if weights == [1.0] else WeightedSum(losses, weights)
 
 

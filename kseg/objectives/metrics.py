@@ -46,9 +46,7 @@ class OverlapMetric(keras.metrics.Metric):
         name: str | None = None,
     ) -> None:
         if num_classes < 1:
-            raise ConfigError(
-                f"num_classes={num_classes!r}: at least 1 is needed (1 is person or background)."
-            )
+            raise ConfigError(f"num_classes={num_classes!r}: at least 1 is needed (1 is person or background).")
         super().__init__(name=name)
         self.num_classes = num_classes
         self.ignore_class = ignore_class
@@ -81,8 +79,7 @@ class OverlapMetric(keras.metrics.Metric):
             )
         if y_pred.shape[-1] != self.num_classes:
             raise ConfigError(
-                f"{type(self).__name__}(num_classes={self.num_classes}) was given {y_pred.shape[-1]} logits "
-                "per pixel."
+                f"{type(self).__name__}(num_classes={self.num_classes}) was given {y_pred.shape[-1]} logits per pixel."
             )
         counts = overlap.count_classes(y_true, y_pred, self.ignore_class, self.threshold)
         self.counts.assign_add(ops.stack([ops.sum(c, axis=0) for c in counts]))
@@ -100,9 +97,7 @@ class OverlapMetric(keras.metrics.Metric):
         scores = ops.stack([overlap.score(name, classes) for name in _FORMULAS])  # (4, B, C)
         self.class_sums.assign_add(ops.sum(ops.where(seen, scores, 0.0), axis=1))
 
-        image_scores = ops.concatenate(
-            [overlap.mean_defined(scores), overlap.accuracy(counts)[None]]
-        )  # (5, B)
+        image_scores = ops.concatenate([overlap.mean_defined(scores), overlap.accuracy(counts)[None]])  # (5, B)
         self.image_sums.assign_add(ops.sum(ops.where(is_image, image_scores, 0.0), axis=1))
 
     def _over_dataset(self, name: str) -> Any:

@@ -140,9 +140,7 @@ def predicted_ids(logits: Any, threshold: float = 0.5) -> Any:
     return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
 
-def count_classes(
-    y_true: Any, y_pred: Any, ignore_class: int | None = None, threshold: float = 0.5
-) -> Counts:
+def count_classes(y_true: Any, y_pred: Any, ignore_class: int | None = None, threshold: float = 0.5) -> Counts:
     """Areas per image and id, background included: Counts of int64 (B, K), K = 2 for binary logits.
 
     Arguments as for `hard_counts`. The sum of `truth` over K is an image's number of counted pixels; that of
