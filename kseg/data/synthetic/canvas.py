@@ -122,10 +122,10 @@ class Canvas:
         colours = self._fill(piece.material, region, scale, origin)
         _draw_marks(colours, piece.marks, scale, origin - corner)
         target, labels = self.image[rows, columns], self.labels[rows, columns]
-        if reach >= 1:
+        if reach >= OVERSAMPLING:  # a narrower cushion would be less than a pixel of the reduced picture
             self._shade(piece, stencil, colours, target, labels, reach)
         cv2.copyTo(colours, stencil, target)
-        labels[stencil > 0] = piece.part
+        np.copyto(labels, np.uint8(piece.part), where=stencil > 0)
 
     def _region(self, points: np.ndarray, margin: float) -> tuple[slice, slice] | None:
         """Rows and columns around fixed-point ``points``, cut to the picture; None where nothing is inside."""
@@ -235,8 +235,9 @@ def _split(points: np.ndarray, shapes: list[np.ndarray]) -> list[np.ndarray]:
     """Joined points back into outlines as long as ``shapes``."""
     outlines, start = [], 0
     for shape in shapes:
-        outlines.append(points[start : start + len(shape)])
-        start += len(shape)
+        stop = start + len(shape)
+        outlines.append(points[start:stop])
+        start = stop
     return outlines
 
 
