@@ -1,5 +1,6 @@
 """The encoder against PyTorch's numbers, torchvision's published sizes, and geometry worked out by hand."""
 
+import functools
 import math
 import zlib
 from pathlib import Path
@@ -16,6 +17,13 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 def encoder(name):
     pixels = keras.Input((None, None, 3))
     return keras.Model(pixels, resnet(name, pixels))
+
+
+@functools.cache
+def untouched(name):
+    """An encoder that several tests look at, and none changes."""
+    keras.utils.set_random_seed(0)
+    return encoder(name)
 
 
 def trainable(model):
@@ -36,11 +44,11 @@ def trainable(model):
     ],
 )
 def test_parameters_are_as_published(name, published, classifier):
-    assert trainable(encoder(name)) == published - classifier
+    assert trainable(untouched(name)) == published - classifier
 
 
 def test_resnet34_has_the_parameters_the_design_names():
-    assert trainable(encoder("resnet34")) == 21_284_672
+    assert trainable(untouched("resnet34")) == 21_284_672
 
 
 # --- PyTorch's numbers: the rule of tests/golden/make_resnets.py, repeated -----------------------------
@@ -130,7 +138,7 @@ def test_sizes_follow_pytorchs_formula(name, size):
     sizes = [size]
     for kernel, padding in [(7, 3), (3, 1), (3, 1), (3, 1), (3, 1)]:  # conv1, max-pool, layer2 to layer4
         sizes.append(tuple(after(side, kernel, padding) for side in sizes[-1]))
-    shapes = encoder(name).compute_output_shape((2, *size, 3))
+    shapes = untouched(name).compute_output_shape((2, *size, 3))
     assert [shape[1:3] for shape in shapes] == sizes[1:]
 
 
@@ -138,7 +146,7 @@ def test_sizes_follow_pytorchs_formula(name, size):
     ("name", "channels"), [("resnet18", (64, 64, 128, 256, 512)), ("resnet50", (64, 256, 512, 1024, 2048))]
 )
 def test_channels(name, channels):
-    assert tuple(shape[-1] for shape in encoder(name).output_shape) == channels
+    assert tuple(shape[-1] for shape in untouched(name).output_shape) == channels
 
 
 def test_the_stem_is_padded_alike_on_both_sides():
@@ -159,27 +167,26 @@ def test_the_stem_is_padded_alike_on_both_sides():
 
 
 def test_every_batch_norm_is_torchvisions():
-    norms = [x for x in encoder("resnet50").layers if isinstance(x, keras.layers.BatchNormalization)]
+    norms = [x for x in untouched("resnet50").layers if isinstance(x, keras.layers.BatchNormalization)]
     assert len(norms) == 1 + 3 * 16 + 4  # the stem's, three in each of 16 blocks, four projections
     assert {(norm.momentum, norm.epsilon) for norm in norms} == {(0.9, 1e-5)}
 
 
 def test_kernels_start_with_hes_variance_over_fan_out():
-    keras.utils.set_random_seed(0)
-    model = encoder("resnet18")
+    model = untouched("resnet18")
     for name, fan_out in [("conv1", 7 * 7 * 64), ("layer3_0_conv1", 3 * 3 * 256), ("layer4_0_downsample_0", 512)]:
         kernel = model.get_layer(name).get_weights()[0]
         assert kernel.std() == pytest.approx(math.sqrt(2 / fan_out), rel=0.03), name
 
 
 def test_no_convolution_has_a_bias():
-    convolutions = [x for x in encoder("resnet50").layers if isinstance(x, keras.layers.Conv2D)]
+    convolutions = [x for x in untouched("resnet50").layers if isinstance(x, keras.layers.Conv2D)]
     assert not any(x.use_bias for x in convolutions)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_layer_names_survive_saving(name):
-    assert not any("/" in layer.name or "." in layer.name for layer in encoder(name).layers)
+    assert not any("/" in layer.name or "." in layer.name for layer in untouched(name).layers)
 
 
 # --- torchvision's names -------------------------------------------------------------------------------
