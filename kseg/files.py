@@ -12,15 +12,20 @@ from kseg.errors import KsegError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, size: int = 0) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to; it becomes ``path`` at the end, whole and on disk.
 
     The temporary name ends like ``path``, since many writers choose the format by the ending. On an error it is
-    removed and ``path`` stays as it was. Raises KsegError, naming the file and the cause, where the system refuses.
+    removed and ``path`` stays as it was. ``size``, in bytes, is asked of the system beforehand: the HDF5 library
+    crashes the process when a disk fills up under it. Raises KsegError, naming the file and the cause, where the
+    system refuses.
     """
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if size:
+            with temporary.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())

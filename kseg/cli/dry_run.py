@@ -13,7 +13,7 @@ from kseg.models.segmenter import build_segmenter
 from kseg.models.summary import format_table, summarize
 from kseg.pictures import draw_batch
 from kseg.settings import Settings
-from kseg.training.loop import compile_model, count_steps
+from kseg.training.loop import build_loss, count_steps
 from kseg.training.precision import prepare_keras
 
 SURVEYED = 200
@@ -28,11 +28,11 @@ def show(settings: Settings, folder: Path) -> None:
     policy = prepare_keras(settings)
     data = settings.data
     model = build_segmenter(num_classes=data.num_classes, **settings.model.model_dump())
+    build_loss(settings)  # one that cannot be should be known now
     click.echo(f"{model.name}, {policy}, at {data.image_size[0]} x {data.image_size[1]} (height x width)\n")
     click.echo(format_table(summarize(model, *data.image_size)))
     loader, split = open_samples(settings)
     steps = count_steps(settings, len(split.training))
-    compile_model(model, settings, steps)  # a loss or a schedule that cannot be should be known now
     click.echo(
         f"\n{len(split.training)} samples train, {len(split.validation)} validate; {steps} steps of "
         f"{settings.training.batch_size} make an epoch; decoded samples are "

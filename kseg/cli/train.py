@@ -83,16 +83,18 @@ def main(
 
 
 def train_in(run: "Run", settings: "Settings") -> None:
-    """The whole program: settings -> samples -> pipelines -> network -> training -> result."""
+    """The whole program: settings -> network and loss -> samples -> pipelines -> training -> result."""
     from kseg.cli.samples import examples_of, open_samples
     from kseg.data.pipeline import TrainingOrder, data_errors, evaluation_pipeline, training_pipeline
     from kseg.models.segmenter import build_segmenter
-    from kseg.training.loop import count_steps, train
+    from kseg.training.loop import build_loss, count_steps, train
     from kseg.training.precision import prepare_keras
     from kseg.training.result import conclude
 
     data, batch_size = settings.data, settings.training.batch_size
     policy = prepare_keras(settings)
+    model = build_segmenter(num_classes=data.num_classes, **settings.model.model_dump())
+    loss = build_loss(settings)
     loader, split = open_samples(settings, run)
     order = TrainingOrder(split.training, settings.seed)
     steps = count_steps(settings, len(split.training))
@@ -106,7 +108,6 @@ def train_in(run: "Run", settings: "Settings") -> None:
         steps=settings.training.epochs * steps,
     )
     validation = evaluation_pipeline(loader, split.validation, batch_size=batch_size)
-    model = build_segmenter(num_classes=data.num_classes, **settings.model.model_dump())
     click.echo(
         f"{model.name}: {model.count_params():,} parameters, random weights, {policy}; "
         f"{len(split.training)} samples train, {len(split.validation)} validate, {steps} steps an epoch; "
@@ -118,6 +119,7 @@ def train_in(run: "Run", settings: "Settings") -> None:
             training,
             validation,
             examples_of(loader, split),
+            loss=loss,
             settings=settings,
             run=run,
             steps_per_epoch=steps,

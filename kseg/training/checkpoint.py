@@ -16,10 +16,13 @@ from kseg.training.history import Row
 
 HISTORY = "kseg_history"
 
+ROOM = 4 * 2**20
+"""Bytes for what is in a file beside the numbers: names, tables, the history."""
+
 
 def save_checkpoint(path: Path, model: keras.Model, history: list[Row]) -> None:
     """Write the state after the last epoch of ``history``; the previous checkpoint stays until this one is whole."""
-    with replacing(path) as temporary:
+    with replacing(path, _size(model.variables + model.optimizer.variables)) as temporary:
         model.save_weights(temporary)
         with h5py.File(temporary, "a") as file:
             file.create_dataset(HISTORY, data=json.dumps(history))
@@ -48,5 +51,10 @@ def load_checkpoint(path: Path, model: keras.Model) -> None:
 
 def save_model(path: Path, model: keras.Model) -> None:
     """Write the network alone as a ``.keras`` file that Keras loads without kseg: no optimizer, no loss, no metrics."""
-    with replacing(path) as temporary:
+    with replacing(path, _size(model.variables)) as temporary:
         keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+
+
+def _size(variables: list[keras.Variable]) -> int:
+    """Bytes of a file that holds these variables, with room for names and tables."""
+    return sum(keras.ops.convert_to_numpy(variable).nbytes for variable in variables) + ROOM

@@ -29,6 +29,7 @@ def train(
     validation: tf.data.Dataset,
     examples: callbacks.Examples,
     *,
+    loss: keras.losses.Loss,
     settings: Settings,
     run: Run,
     steps_per_epoch: int,
@@ -41,6 +42,7 @@ def train(
         training: Batches from the first step that is still to be done (``len(run.history) * steps_per_epoch``).
         validation: Batches of every validation sample once.
         examples: The validation samples to draw after every epoch.
+        loss: See ``build_loss``.
         settings: All settings.
         run: The folder that keeps the results.
         steps_per_epoch: See ``count_steps``.
@@ -49,7 +51,14 @@ def train(
     Returns the history of all epochs, earlier ones included. Raises TrainingError on a NaN loss.
     """
     history = run.history
-    scores = compile_model(model, settings, steps_per_epoch)
+    scores = Scores(num_classes=settings.data.num_classes, ignore_class=settings.data.ignore_class)
+    model.compile(
+        optimizer=build_optimizer(settings.training, settings.training.epochs * steps_per_epoch, steps_per_epoch),
+        loss=loss,
+        metrics=[scores],
+        steps_per_execution=settings.training.steps_per_execution,
+        jit_compile=False,
+    )
     if history:
         load_checkpoint(run.checkpoint, model)
     keeper = callbacks.Keeper(run, settings.training, history, scores, settings.data.classes, examples)
@@ -79,25 +88,15 @@ def train(
     return history
 
 
-def compile_model(model: keras.Model, settings: Settings, steps_per_epoch: int) -> Scores:
-    """Compile with the settings' optimizer, loss and metrics; return the metrics, for their per-class values."""
-    data, training = settings.data, settings.training
-    scores = Scores(num_classes=data.num_classes, ignore_class=data.ignore_class)
+def build_loss(settings: Settings) -> keras.losses.Loss:
+    """The settings' loss, told the number of classes and the ignored one. Raises ConfigError if it cannot be read."""
     try:
-        loss = parse_loss(
-            training.loss,
-            num_classes=data.num_classes,
-            ignore_class=data.ignore_class,
-            class_weights=training.class_weights,
-            label_smoothing=training.label_smoothing,
+        return parse_loss(
+            settings.training.loss,
+            num_classes=settings.data.num_classes,
+            ignore_class=settings.data.ignore_class,
+            class_weights=settings.training.class_weights,
+            label_smoothing=settings.training.label_smoothing,
         )
     except ConfigError as error:
         raise ConfigError(f"training.loss: {error}") from None
-    model.compile(
-        optimizer=build_optimizer(training, training.epochs * steps_per_epoch, steps_per_epoch),
-        loss=loss,
-        metrics=[scores],
-        steps_per_execution=training.steps_per_execution,
-        jit_compile=False,
-    )
-    return scores

@@ -23,7 +23,7 @@ def test_unknown_values_are_listed_with_their_pixels_most_frequent_first():
 
 
 def test_soft_edges_are_recognised_as_such():
-    with pytest.raises(DataError, match="soft edges or JPEG.*PNG"):
+    with pytest.raises(DataError, match=r"soft edges or JPEG.*PNG"):
         LabelMap(["person"]).encode(np.arange(256, dtype=np.uint8)[None])
 
 

@@ -29,9 +29,9 @@ def arrays(path):
     found = {}
     with h5py.File(path) as file:
         file.visititems(
-            lambda name, item: found.update({name: item[()]})
-            if isinstance(item, h5py.Dataset) and name != "kseg_history"
-            else None
+            lambda name, item: (
+                found.update({name: item[()]}) if isinstance(item, h5py.Dataset) and name != "kseg_history" else None
+            )
         )
     return found
 

@@ -1,0 +1,243 @@
+"""kseg-train as its users meet it: help, messages, exit statuses, and what is in the run's folder."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from support import COMMAND, SMALL, kseg_train
+
+from kseg.cli.train import main
+
+QUICK = (*SMALL, "--set", "training.epochs=1")
+
+
+@pytest.fixture(autouse=True)
+def _in_its_own_folder(tmp_path, monkeypatch):
+    """Runs land in ./runs; a command sets Keras's dtype policy, which other tests should not inherit."""
+    monkeypatch.chdir(tmp_path)
+    policy = keras.mixed_precision.dtype_policy()
+    yield
+    keras.mixed_precision.set_dtype_policy(policy)
+
+
+def run(*arguments):
+    """Run the command in this process, which has loaded TensorFlow already."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="kseg-train")
+
+
+def refusal(*arguments):
+    """What the user reads on standard error when something is wrong: status 1, no traceback."""
+    result = run(*arguments)
+    assert result.exit_code == 1, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith("kseg-train: ")
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def test_help_has_examples_and_loads_no_tensorflow():
+    script = (
+        "import sys\nfrom kseg.cli.train import main\n"
+        "try: main(['--help'], prog_name='kseg-train')\n"
+        "finally: print({'tensorflow', 'keras', 'pydantic', 'numpy'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "Examples:" in done.stdout
+    assert "--resume" in done.stdout
+    assert done.stdout.endswith("set()\n")
+
+
+def test_a_run_folder_holds_everything(photos, config):
+    result = run(config(), "--data", photos, *SMALL, "--set", "training.epochs=2", "--run", "r")
+    assert result.exit_code == 0, result.output
+    assert "epoch 2/2" in result.stdout
+    assert "without ImageNet" in result.stdout
+    names = {path.name for path in os.scandir("r")}
+    assert names == {
+        ".lock", "best.keras", "checkpoint.weights.h5", "curves.png", "data.json", "environment.json", "history.csv",
+        "last.keras", "predictions", "result.json", "settings.toml", "tensorboard",
+    }  # fmt: skip
+    with open("r/history.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"loss", "jaccard", "dice", "val_jaccard", "val_dice", "val_jaccard_per_image"} <= rows[0].keys()
+    assert sorted(os.listdir("r/predictions")) == ["epoch-001.png", "epoch-002.png"]
+    assert Image.open("r/predictions/epoch-002.png").width > 192
+    best = json.loads(Path("r/result.json").read_text())
+    assert best["scores"]["val_jaccard"] == float(rows[best["best_epoch"] - 1]["val_jaccard"])
+    assert "r" in Path("experiments.csv").read_text()
+
+
+def test_the_best_network_gives_its_score_in_a_process_without_kseg(photos, config):
+    """best.keras, loaded with Keras alone, finds on the validation picture what the history says it found."""
+    run(config(), "--data", photos, *SMALL, "--set", "training.epochs=2", "--set", "training.precision=float32",
+        "--set", "data.validation_every=2", "--run", "r")  # fmt: skip
+    script = """
+import json, sys
+import cv2, keras, numpy as np
+from PIL import Image
+model = keras.models.load_model("r/best.keras", safe_mode=True)
+assert not any(name.startswith("kseg") for name in sys.modules)
+both, either = 0, 0
+for name in json.load(open("r/data.json"))["validation"]:
+    stem = name.split("/")[1]
+    picture = cv2.resize(np.asarray(Image.open(f"photos/images/{stem}.jpg")), (32, 32), interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(np.asarray(Image.open(f"photos/masks/{stem}.png")), (32, 32),
+                      interpolation=cv2.INTER_NEAREST_EXACT) > 0
+    found = np.asarray(model(picture[None].astype("float32")))[0, ..., 0] > 0
+    both, either = both + (found & mask).sum(), either + (found | mask).sum()
+print(both / either)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    expected = json.loads(Path("r/result.json").read_text())["scores"]["val_jaccard"]
+    assert float(done.stdout.split()[-1]) == pytest.approx(expected, abs=2e-3)
+
+
+def test_several_classes_from_colours_with_per_class_scores(photos, config):
+    for path in (photos / "masks").iterdir():
+        mask = np.asarray(Image.open(path)) > 0
+        coloured = np.zeros((*mask.shape, 3), np.uint8)
+        coloured[mask] = (128, 0, 0)
+        coloured[: len(mask) // 2][mask[: len(mask) // 2]] = (0, 128, 0)
+        Image.fromarray(coloured).save(path)
+    text = (
+        'data.classes = ["background", "lower", "upper"]\ntraining.loss = "ce + dice"\n'
+        'data.mask_values = { "0,0,0" = 0, "#800000" = "lower", "0,128,0" = "upper" }'
+    )
+    result = run(config(text), "--data", photos, *QUICK, "--run", "r")
+    assert result.exit_code == 0, result.output
+    with open("r/history.csv") as file:
+        assert {"val_jaccard/background", "val_jaccard/lower", "val_jaccard/upper"} <= next(csv.DictReader(file)).keys()
+
+
+def test_every_option_of_the_recipe_works_together(photos, config):
+    result = run(
+        config(), "--data", photos, *SMALL, "--run", "r", "--set", "training.epochs=3",
+        "--set", "training.loss=bce + 0.5 dice", "--set", "training.schedule=plateau",
+        "--set", "training.plateau_patience=1", "--set", "training.weight_decay=0.01", "--set", "training.ema=0.5",
+        "--set", "training.clip_norm=1.0", "--set", "training.early_stopping=3", "--set", "training.precision=bfloat16",
+        "--set", "training.steps_per_execution=2", "--set", "training.class_weights=[1.0, 2.0]",
+        "--set", "training.label_smoothing=0.1", "--set", "training.monitor=loss", "--set", "data.resize=pad",
+        "--set", "augmentation.scale=0.2", "--set", "augmentation.blur=0.2", "--set", "data.cache=false",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    with open("r/history.csv") as file:
+        assert len(list(csv.DictReader(file))) == 3
+
+
+def test_a_dry_run_shows_all_and_trains_nothing(photos, config):
+    result = run(config(), "--data", photos, *QUICK, "--dry-run")
+    assert result.exit_code == 0, result.output
+    for expected in ("decoder5", "GFLOPs", "11 samples train, 1 validate", "person", "batch.png"):
+        assert expected in result.stdout
+    assert os.listdir("runs") == ["settings-dry-run"]
+    assert os.listdir("runs/settings-dry-run") == ["batch.png"]
+
+
+def test_bad_samples_are_all_listed_at_once(photos, config):
+    (photos / "images" / "p001.jpg").write_bytes(b"")
+    (photos / "images" / "p002.jpg").write_text("hello")
+    whole = (photos / "images" / "p003.jpg").read_bytes()
+    (photos / "images" / "p003.jpg").write_bytes(whole[:300])
+    Image.new("L", (40, 48), 9).save(photos / "masks" / "p004.png")
+    Image.new("RGB", (1, 1)).save(photos / "images" / "p005.jpg")
+    message = refusal(config(), "--data", photos, *QUICK)
+    lines = message.splitlines()
+    for line, name in zip(lines, ("p001.jpg", "p002.jpg", "p003.jpg", "p004.png", "p005.jpg"), strict=True):
+        assert name in line
+    assert not os.path.exists("runs") or os.listdir("runs") == []
+    result = run(config(), "--data", photos, *QUICK, "--set", "data.on_bad_sample=skip",
+                 "--set", "data.validation_every=3", "--run", "r")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    with open("r/skipped.csv") as file:
+        skipped = {row["sample"]: row["reason"] for row in csv.DictReader(file)}
+    assert sorted(skipped) == [f"photos/p00{number}" for number in range(1, 6)]
+    assert "empty" in skipped["photos/p001"]
+
+
+def test_a_sample_that_breaks_during_training_is_named(photos, config):
+    (photos / "images" / "p006.jpg").write_bytes(b"")
+    assert "p006.jpg: the file is empty" in refusal(config(), "--data", photos, *QUICK, "--set", "data.verify=false")
+
+
+def test_bad_input_gets_one_clear_message(photos, config, tmp_path):
+    assert "no such settings file" in refusal("none.toml")
+    assert "--data DIR" in refusal(config())
+    assert "no such folder" in refusal(config(), "--data", "nowhere")
+    assert "did you mean training?" in refusal(config("[trainin]\nepochs = 3"), "--data", photos)
+    assert "training.loss" in refusal(config(), "--data", photos, *QUICK, "--set", "training.loss=bcee")
+    assert "resnet34" in refusal(config(), "--data", photos, *QUICK, "--set", "model.encoder=resnet43")
+    assert "validation_every = 6" in refusal(config(), "--data", photos, *QUICK, "--set", "data.validation_every=20")
+    (tmp_path / "file").touch()
+    assert "file: cannot be written" in refusal(config(), "--data", photos, *QUICK, "--run", "file")
+    assert "holds no run" in refusal(config(), "--data", photos, *QUICK, "--resume")
+    assert not os.path.exists("runs") or os.listdir("runs") == []
+
+
+def test_a_class_id_out_of_range_is_named(photos, config):
+    Image.new("L", (40, 48), 3).save(photos / "masks" / "p000.png")
+    message = refusal(config('data.classes = ["background", "a", "b"]'), "--data", photos, *QUICK)
+    assert "p000.png: unknown mask values 3 (1920 pixels); known are 0, 1, 2, 255" in message
+
+
+def test_a_nan_loss_stops_and_names_the_samples(photos, config):
+    message = refusal(
+        config(), "--data", photos, *SMALL, "--set", "training.learning_rate=1e35", "--set", "training.epochs=20"
+    )
+    assert "the loss became" in message
+    assert "photos/p0" in message
+    assert "clip_norm" in message
+
+
+def test_a_finished_run_can_be_trained_further(photos, config):
+    path = config()
+    first = run(path, "--data", photos, *SMALL, "--set", "training.epochs=1")
+    assert first.exit_code == 0, first.output
+    assert "all its 1 epochs" in run(path, "--data", photos, *SMALL, "--set", "training.epochs=1", "--resume").stdout
+    more = run(path, "--data", photos, *SMALL, "--set", "training.epochs=2", "--resume")
+    assert "epoch 2/2" in more.stdout
+    assert "epoch 1/2" not in more.stdout
+    assert sorted(os.listdir("runs")) == ["experiments.csv", "settings-001"]
+    (photos / "images" / "p000.jpg").unlink()
+    assert "p000: was there when the run started" in refusal(
+        path, "--data", photos, *SMALL, "--set", "training.epochs=3", "--resume"
+    )
+
+
+def test_a_full_disk_is_said_and_leaves_a_run_to_go_on_with(photos, config, tmp_path):
+    """A real, small file system fills up when the checkpoint is written."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        done = kseg_train(config(), "--data", photos, *QUICK, "--run", disk / "r", cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "cannot be written" in done.stderr
+        assert "free some space" in done.stderr
+        subprocess.run(["mount", "-o", "remount,size=900m", disk], check=True)
+        done = kseg_train(config(), "--data", photos, *QUICK, "--run", disk / "r", "--resume", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_nothing_but_kseg_speaks_on_the_terminal(photos, config, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [*COMMAND, config(), "--data", photos, *QUICK], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
