@@ -3,7 +3,6 @@
 Every error names the file or the ``--set`` it came from, the key, the value and what would be right.
 """
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ import tomli_w
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from kseg.errors import ConfigError
+from kseg.errors import ConfigError, did_you_mean
 from kseg.settings import Settings
 
 
@@ -65,7 +64,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such settings file{_did_you_mean(str(path), _siblings(path))}") from None
+        raise ConfigError(f"{path}: no such settings file{did_you_mean(str(path), _siblings(path))}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a settings file: {error}") from None
     except tomllib.TOMLDecodeError as error:
@@ -105,7 +104,7 @@ def _explain(path: Path, overridden: dict[str, str], problem: ErrorDetails) -> s
     if problem["type"] == "extra_forbidden":
         known = _keys_of(location[:-1])
         return (
-            f"{origin}: unknown setting {key}{_did_you_mean(location[-1], known)}; "
+            f"{origin}: unknown setting {key}{did_you_mean(location[-1], known)}; "
             f"known here: {', '.join(sorted(known))}"
         )
     message = problem["msg"].removeprefix("Value error, ").replace("Input should", "should")
@@ -124,8 +123,3 @@ def _keys_of(sections: Iterable[str]) -> list[str]:
     for section in sections:
         model = model.model_fields[section].annotation
     return list(model.model_fields)
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""

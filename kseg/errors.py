@@ -9,6 +9,9 @@ The library raises; the commands print the message, without a traceback, and lea
 A message names the file, what was found in it, and what to do about it.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class KsegError(Exception):
     """Base of all of kseg's own errors; its text is complete enough to be shown to the user as it is."""
@@ -24,3 +27,9 @@ class DataError(KsegError):
 
 class TrainingError(KsegError):
     """A training cannot start, go on, or be resumed."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean X?)`` with the known word nearest to ``word``, or nothing where none is near."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

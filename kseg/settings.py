@@ -190,10 +190,10 @@ class Settings(Section):
 
 
 def require_multiple_of_stride(height: int, width: int) -> None:
-    """Raise ValueError, proposing the next larger size that fits, unless both are multiples of 32."""
-    if height % STRIDE or width % STRIDE:
-        fitting = (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
+    """Raise ValueError, proposing the next larger size that fits, unless both sides are multiples of 32."""
+    fitting = [max(STRIDE, -(-side // STRIDE) * STRIDE) for side in (height, width)]
+    if [height, width] != fitting:
         raise ValueError(
-            f"{height} x {width} (height x width) does not fit five halvings; "
-            f"the next size of multiples of {STRIDE} is {fitting[0]} x {fitting[1]}"
+            f"{height} x {width} (height x width) does not fit: the network halves both five times, so they must be "
+            f"multiples of {STRIDE}; by padding, the nearest that fit are {fitting[0]} x {fitting[1]}"
         )

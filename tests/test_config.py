@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kseg.config import difference, dump_settings, flatten, load_settings
 from kseg.errors import ConfigError
-from kseg.settings import Settings
+from kseg.settings import Settings, require_multiple_of_stride
 
 
 def refusal(*arguments):
@@ -101,3 +101,17 @@ def test_difference_lists_only_what_was_changed(config):
     assert difference(settings) == {"training.epochs": 5, "seed": 2}
     assert difference(settings, settings) == {}
     assert flatten(settings)["training.batch_size"] == 4
+
+
+@pytest.mark.parametrize(
+    ("size", "proposed"),
+    [((250, 333), "256 x 352"), ((0, 32), "32 x 32"), ((1, 1), "32 x 32"), ((-5, 64), "32 x 64")],
+)
+def test_a_size_that_does_not_fit_is_refused_with_one_that_does(size, proposed):
+    with pytest.raises(ValueError, match=f"the nearest that fit are {proposed}$"):
+        require_multiple_of_stride(*size)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (256, 352), (1024, 64)])
+def test_a_size_that_fits_is_accepted(size):
+    require_multiple_of_stride(*size)

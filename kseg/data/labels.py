@@ -1,12 +1,11 @@
 """From what a mask file stores (values or colours) to class ids."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kseg.errors import ConfigError, DataError
+from kseg.errors import ConfigError, DataError, did_you_mean
 
 Stored = int | tuple[int, int, int]
 """What stands in a mask's pixel: a value, or an RGB colour."""
@@ -90,9 +89,8 @@ class LabelMap:
             return value
         if isinstance(value, str) and value in names:
             return names.index(value)
-        close = difflib.get_close_matches(str(value), names, n=1)
         raise ConfigError(
-            f'data.mask_values: "{key}" = {value!r} is no class{f" (did you mean {close[0]}?)" if close else ""}; '
+            f'data.mask_values: "{key}" = {value!r} is no class{did_you_mean(str(value), names)}; '
             f'there are {", ".join(f"{name} ({i})" for i, name in enumerate(names))}, and "ignore"'
         )
 

@@ -1,11 +1,10 @@
 """Which samples train and which validate."""
 
-import difflib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kseg.errors import DataError
+from kseg.errors import DataError, did_you_mean
 from kseg.settings import DataSettings
 
 
@@ -85,5 +84,4 @@ def _find(line: str, path: Path, positions: dict[str, int], stems: dict[str, lis
             return stems[name][0]
         if name in stems:
             raise DataError(f"{path}: {line} stands in several folders; write it as folder/{name}")
-    close = difflib.get_close_matches(line, list(positions), n=1)
-    raise DataError(f"{path}: no sample is called {line}{f' (did you mean {close[0]}?)' if close else ''}")
+    raise DataError(f"{path}: no sample is called {line}{did_you_mean(line, positions)}")

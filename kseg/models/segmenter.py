@@ -1,16 +1,13 @@
 """The whole network in one function: pixels in, logits out, and no other code needed to load it again."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 import keras
 
-from kseg.errors import ConfigError
+from kseg.errors import ConfigError, did_you_mean
 from kseg.models.decoder import JOINS, STEPS, decode, default_widths
 from kseg.models.resnet import ENCODERS, Tensor, resnet
-
-REDUCTION = 2**STEPS
-"""The encoder halves the size five times: heights and widths are multiples of 32."""
+from kseg.settings import require_multiple_of_stride
 
 # Of ImageNet's training pictures, RGB in [0, 1], per channel; torchvision's weights were trained with these.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -48,7 +45,10 @@ def build_segmenter(
     if num_classes < 1:
         raise ConfigError(f"num_classes is {num_classes}; a network has at least 1 (people or not).")
     if image_size is not None:
-        require_multiple_of_32(*image_size)
+        try:
+            require_multiple_of_stride(*image_size)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     images = keras.Input((*(image_size or (None, None)), 3), name="images")
     features = resnet(encoder, _normalise(images))
@@ -56,17 +56,6 @@ def build_segmenter(
     # float32 whatever the policy: bfloat16 has 8 bits of precision, too few for the loss's small differences.
     logits = keras.layers.Conv2D(num_classes, 3, padding="same", dtype="float32", name="head")(decoded)
     return keras.Model(images, logits, name=f"{encoder}_{join}")
-
-
-def require_multiple_of_32(height: int, width: int) -> None:
-    """Raise ConfigError, with the padded size as the proposal, unless both sides are multiples of 32."""
-    fits = [max(REDUCTION, -(-side // REDUCTION) * REDUCTION) for side in (height, width)]
-    if [height, width] != fits:
-        raise ConfigError(
-            f"{height} x {width} (height x width) does not fit: the network halves both {STEPS} times, so "
-            f"they must be multiples of {REDUCTION}; "
-            f"by padding, the nearest that fit are {fits[0]} x {fits[1]}."
-        )
 
 
 def _normalise(images: Tensor) -> Tensor:
@@ -82,9 +71,8 @@ def _normalise(images: Tensor) -> Tensor:
 def _check_name(setting: str, name: str, known: Iterable[str]) -> None:
     """Raise ConfigError unless `name` is one of `known`."""
     if name not in (known := list(known)):
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"{setting} is {name!r}, which does not exist; there are {', '.join(known)}.{hint}")
+        hint = did_you_mean(name, known)
+        raise ConfigError(f"{setting} is {name!r}, which does not exist{hint}; there are {', '.join(known)}.")
 
 
 def _checked_widths(join: str, features: Sequence[Tensor], widths: Sequence[int] | None) -> tuple[int, ...]:

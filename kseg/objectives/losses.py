@@ -1,6 +1,5 @@
 """All losses, sums of them, and the settings' language for such sums ("bce + 0.5 dice")."""
 
-import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from kseg.errors import ConfigError
+from kseg.errors import ConfigError, did_you_mean
 from kseg.objectives.loss_base import SegmentationLoss, check_class_weights
 from kseg.objectives.pixel_losses import CrossEntropy, FocalLoss
 from kseg.objectives.region_losses import DiceLoss, JaccardLoss, LovaszLoss, TverskyLoss
@@ -177,9 +176,7 @@ def _number(value: str, what: str) -> float:
 
 
 def _unknown(what: str, word: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word.lower(), known, n=1)
-    guess = f" Did you mean {close[0]!r}?" if close else ""
-    return f"unknown {what}: {word!r}.{guess} There is {', '.join(known) or 'none'}."
+    return f"unknown {what} {word!r}{did_you_mean(word.lower(), known)}; there is {', '.join(known) or 'none'}"
 
 
 def _check_fits(name: str, parameters: Mapping[str, Any], num_classes: int) -> None:

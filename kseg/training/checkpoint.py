@@ -41,8 +41,7 @@ def read_history(path: Path) -> list[Row]:
 
 
 def load_checkpoint(path: Path, model: keras.Model) -> None:
-    """Put the saved state into a compiled model and its optimizer."""
-    model.optimizer.build(model.trainable_variables)
+    """Put the saved state into a compiled model and its optimizer, which is built already."""
     try:
         model.load_weights(path)
     except (OSError, KeyError, ValueError) as error:

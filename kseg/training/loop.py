@@ -12,7 +12,7 @@ from kseg.settings import Settings
 from kseg.training import callbacks
 from kseg.training.checkpoint import load_checkpoint, save_model
 from kseg.training.history import Row, should_stop
-from kseg.training.optimizer import build_optimizer
+from kseg.training.optimizer import averaged_weights, build_optimizer
 from kseg.training.run import Run
 
 
@@ -51,14 +51,7 @@ def train(
     Returns the history of all epochs, earlier ones included. Raises TrainingError on a NaN loss.
     """
     history = run.history
-    scores = Scores(num_classes=settings.data.num_classes, ignore_class=settings.data.ignore_class)
-    model.compile(
-        optimizer=build_optimizer(settings.training, settings.training.epochs * steps_per_epoch, steps_per_epoch),
-        loss=loss,
-        metrics=[scores],
-        steps_per_execution=settings.training.steps_per_execution,
-        jit_compile=False,
-    )
+    scores = _compile(model, loss, settings, steps_per_epoch)
     if history:
         load_checkpoint(run.checkpoint, model)
     keeper = callbacks.Keeper(run, settings.training, history, scores, settings.data.classes, examples)
@@ -84,7 +77,8 @@ def train(
             shuffle=False,  # the stream is shuffled already
             verbose=0,
         )
-    save_model(run.last_model, model)
+    with averaged_weights(model):
+        save_model(run.last_model, model)
     return history
 
 
@@ -100,3 +94,17 @@ def build_loss(settings: Settings) -> keras.losses.Loss:
         )
     except ConfigError as error:
         raise ConfigError(f"training.loss: {error}") from None
+
+
+def _compile(model: keras.Model, loss: keras.losses.Loss, settings: Settings, steps_per_epoch: int) -> Scores:
+    """Compile with the settings' optimizer; return the metrics, for their per-class values."""
+    scores = Scores(num_classes=settings.data.num_classes, ignore_class=settings.data.ignore_class)
+    model.compile(
+        optimizer=build_optimizer(settings.training, settings.training.epochs * steps_per_epoch, steps_per_epoch),
+        loss=loss,
+        metrics=[scores],
+        steps_per_execution=settings.training.steps_per_execution,
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)  # or the first step would be traced twice, to make them
+    return scores
