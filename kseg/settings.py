@@ -88,6 +88,8 @@ class SyntheticSettings(Section):
 
     labels: Literal["person", "parts"] = "person"
     """``person``: against everything else; ``parts``: head, upper clothes, lower clothes, limbs as well."""
+    level: Literal["easy", "full"] = "full"
+    """``easy``: one person, near, before a blurred background; ``full``: up to four, far too, decoys, camouflage."""
     scenes: Annotated[int, Field(ge=2)] = 1000
     """How many are drawn; they are split like any other pictures."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -85,6 +85,7 @@ class SyntheticSource:
 
     def __init__(self, settings: SyntheticSettings, size: tuple[int, int]) -> None:
         self.seed = settings.seed
+        self.level = settings.level
         self.size = size
         self.parts = settings.labels == "parts"
         self.skipped: dict[str, str] = {}
@@ -93,7 +94,7 @@ class SyntheticSource:
 
     def load(self, index: int) -> Sample:
         """Draw a scene; the mask holds ids into ``PARTS``, or 1 where any person is."""
-        picture, parts = draw_scene(self.seed, index, *self.size)
+        picture, parts = draw_scene(self.seed, index, *self.size, self.level)
         return Sample(picture, parts if self.parts else (parts > 0).astype(np.uint8))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from kseg.data.synthetic import PARTS, draw_scene
 from kseg.data.synthetic.pose import ARM, LEG, POSES, SPINE, Build, pose_skeleton
-from kseg.data.synthetic.scene import Scene, scene_unit
+from kseg.data.synthetic.scene import LEVELS, Scene, scene_unit
 
 SMALL = (48, 48)
 HEAD, LOWER = PARTS.index("head"), PARTS.index("lower clothes")
@@ -102,7 +102,7 @@ def test_the_mask_is_what_taking_the_people_away_changes(index):
     """Lighting, blur and noise are not part of ``render``, and shadows on the ground are left out."""
     height, width = 80, 96
     unit = scene_unit(height, width)
-    scene = Scene.compose(4, index, width / unit, height / unit)
+    scene = Scene.compose(4, index, width / unit, height / unit, LEVELS["full"])
     with_people, parts = scene.render(height, width, shadows=False)
     without, parts_without = scene.render(height, width, people=False, shadows=False)
     assert not parts_without.any()

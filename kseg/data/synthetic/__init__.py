@@ -5,6 +5,6 @@ and ``figure`` make people, ``props`` and ``background`` everything else; ``scen
 ``optics`` photographs the result.
 """
 
-from kseg.data.synthetic.scene import PARTS, draw_scene
+from kseg.data.synthetic.scene import LEVELS, PARTS, draw_scene
 
-__all__ = ["PARTS", "draw_scene"]
+__all__ = ["LEVELS", "PARTS", "draw_scene"]

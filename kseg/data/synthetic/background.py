@@ -287,12 +287,14 @@ Setting = Callable[[Rng, float, float], Backdrop]
 SETTINGS: dict[Setting, float] = {street: 3, room: 3, nature: 2.5, studio: 1.3, wall: 1.7, clutter: 1.2}
 
 
-def random_backdrop(rng: Rng, width: float, height: float, stature: float) -> Backdrop:
-    """Any setting, with its own things and some decoys, about as large as fits people of a stature."""
+def random_backdrop(
+    rng: Rng, width: float, height: float, stature: float, decoy_share: float, most_things: int
+) -> Backdrop:
+    """Any setting, with its own things and sometimes decoys, about as large as fits people of a stature."""
     backdrop = weighted(rng, SETTINGS)(rng, width, height)
     things = [(prop, size) for prop, size in backdrop.things.items() for _ in range(2)]
-    things = [things[i] for i in rng.permutation(len(things))[: int(rng.integers(1, 5))]]
-    if rng.uniform() < 0.5:
+    things = [things[i] for i in rng.permutation(len(things))[: int(rng.integers(1, most_things + 1))]]
+    if rng.uniform() < decoy_share:
         things += [pick(rng, list(decoys.DECOYS.items())) for _ in range(int(rng.integers(1, 3)))]
     for depth, (prop, size) in zip(np.sort(rng.uniform(0, 0.5, len(things))), things, strict=True):
         hung = prop in props.HUNG

@@ -21,8 +21,6 @@ PARTS = ("background", "head", "upper clothes", "lower clothes", "limbs")
 
 # In frames narrower than this share of their height, people are drawn smaller so that they still fit.
 NARROW = 0.62
-# How many people, with weights; empty pictures teach a network to say nothing.
-PEOPLE = {0: 0.07, 1: 0.45, 2: 0.27, 3: 0.14, 4: 0.07}
 
 
 @dataclass(frozen=True)
@@ -34,26 +32,73 @@ class Shot:
     """
 
     stature: tuple[float, float]
-    weight: float
     cropped: bool = False
     close: bool = False
 
 
 SHOTS = {
-    "far": Shot((0.4, 0.6), 1.2),
-    "full": Shot((0.62, 0.92), 3.6),
-    "knee": Shot((1.0, 1.35), 2.0, cropped=True),
-    "half": Shot((1.5, 2.1), 2.2, cropped=True, close=True),
-    "portrait": Shot((2.4, 3.8), 1.3, cropped=True, close=True),
+    "far": Shot((0.4, 0.6)),
+    "full": Shot((0.62, 0.92)),
+    "knee": Shot((1.0, 1.35), cropped=True),
+    "half": Shot((1.5, 2.1), cropped=True, close=True),
+    "portrait": Shot((2.4, 3.8), cropped=True, close=True),
 }
-# Share of people whose clothes are the very background, copied from nearby.
-CAMOUFLAGED = 0.08
+
+
+@dataclass(frozen=True)
+class Level:
+    """How hard scenes make it to find the people.
+
+    Attributes:
+        people: How many there are, with weights; empty pictures teach a network to say nothing.
+        shots: How they are framed, keys of ``SHOTS``, with weights.
+        camouflaged: Share of people whose clothes are the very background, copied from nearby.
+        decoys: Share of scenes with things among them that have people's colours and outlines.
+        things: The largest number of other things.
+        hidden: Share of scenes with something before the people.
+        defocused: Shares of scenes whose backdrop is out of focus: of close shots, and of all others.
+        defocus: How far, from least to most, as a share of the picture's height.
+    """
+
+    people: dict[int, float]
+    shots: dict[str, float]
+    camouflaged: float
+    decoys: float
+    things: int
+    hidden: float
+    defocused: tuple[float, float]
+    defocus: tuple[float, float]
+
+
+LEVELS = {
+    "easy": Level(
+        people={0: 0.05, 1: 0.95},
+        shots={"knee": 0.6, "half": 2.0, "portrait": 1.6},
+        camouflaged=0.0,
+        decoys=0.0,
+        things=1,
+        hidden=0.0,
+        defocused=(1.0, 1.0),
+        defocus=(0.015, 0.045),
+    ),
+    "full": Level(
+        people={0: 0.07, 1: 0.45, 2: 0.27, 3: 0.14, 4: 0.07},
+        shots={"far": 1.2, "full": 3.6, "knee": 2.0, "half": 2.2, "portrait": 1.3},
+        camouflaged=0.08,
+        decoys=0.5,
+        things=4,
+        hidden=0.22,
+        defocused=(0.5, 0.1),
+        defocus=(0.004, 0.02),
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where people can be: the framing, the height of the floor's far end, and the frame."""
+    """Where people can be: the level, the framing, the height of the floor's far end, and the frame."""
 
+    level: Level
     shot: Shot
     floor: float
     width: float
@@ -74,19 +119,19 @@ class Scene:
     optics: Optics
 
     @classmethod
-    def compose(cls, seed: int, index: int, width: float, height: float) -> "Scene":
+    def compose(cls, seed: int, index: int, width: float, height: float, level: Level) -> "Scene":
         """The scene of this seed and index in a frame of ``width`` by ``height`` scene units."""
         rng = np.random.default_rng([seed, index])
         people, setting, camera = rng.spawn(3)
-        shot = SHOTS[weighted(people, {name: shot.weight for name, shot in SHOTS.items()})]
-        backdrop = random_backdrop(setting, width, height, sum(shot.stature) / 2)
-        layers = _people(people, Stage(shot, backdrop.floor, width, height))
-        if people.uniform() < 0.22:
+        shot = SHOTS[weighted(people, level.shots)]
+        backdrop = random_backdrop(setting, width, height, sum(shot.stature) / 2, level.decoys, level.things)
+        layers = _people(people, Stage(level, shot, backdrop.floor, width, height))
+        if people.uniform() < level.hidden:
             layers.append(_foreground(people, width, height))
         angle = camera.uniform(-2.7, -0.45)
         light = np.array([np.cos(angle), np.sin(angle)])
         # A camera that is close to people often leaves what is behind them out of focus.
-        defocus = camera.uniform(0.004, 0.02) if camera.uniform() < (0.5 if shot.close else 0.1) else 0.0
+        defocus = camera.uniform(*level.defocus) if camera.uniform() < level.defocused[not shot.close] else 0.0
         return cls(backdrop, layers, light, defocus, Optics.random(camera, light))
 
     def render(
@@ -111,13 +156,14 @@ class Scene:
         return canvas.reduced()
 
 
-def draw_scene(seed: int, index: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_scene(seed: int, index: int, height: int, width: int, level: str = "full") -> tuple[np.ndarray, np.ndarray]:
     """Picture uint8 (height, width, 3) RGB and parts uint8 (height, width), whose values index ``PARTS``.
 
-    The same four numbers always give the same bytes; other sizes of one shape show the same scene.
+    The same numbers always give the same bytes; other sizes of one shape show the same scene. ``level`` is a key of
+    ``LEVELS``.
     """
     unit = scene_unit(height, width)
-    scene = Scene.compose(seed, index, width / unit, height / unit)
+    scene = Scene.compose(seed, index, width / unit, height / unit, LEVELS[level])
     image, parts = scene.render(height, width)
     return scene.optics.apply(np.random.default_rng([seed, index, 1]), image), parts
 
@@ -129,7 +175,7 @@ def scene_unit(height: int, width: int) -> float:
 
 def _people(rng: Rng, stage: Stage) -> list[Layer]:
     """Layers of people and what they sit on, the farthest first."""
-    count = weighted(rng, PEOPLE)
+    count = weighted(rng, stage.level.people)
     stature = rng.uniform(*stage.shot.stature)
     places = (np.arange(count) + 0.5) / count if count > 1 else np.array([rng.uniform(0.3, 0.7)])
     places = rng.permutation(places + rng.normal(0, 0.07, len(places))) * stage.width
@@ -146,7 +192,7 @@ def _person(rng: Rng, stage: Stage, stature: float, x: float, near: float) -> li
     cropped = stage.shot.cropped
     child = near < 1 and rng.uniform() < 0.15
     figure = Figure.random(rng, child, standing=cropped)
-    if rng.uniform() < CAMOUFLAGED:
+    if rng.uniform() < stage.level.camouflaged:
         copied = Material(figure.outfit.upper.colour, copied=float(rng.uniform(0.05, 0.3)) / stature)
         figure = replace(figure, outfit=replace(figure.outfit, upper=copied))
     scale = stature * (rng.uniform(0.55, 0.75) if child else rng.uniform(0.93, 1.05))

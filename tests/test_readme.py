@@ -1,0 +1,59 @@
+"""What the README and the settings files tell the reader to type is what the commands take."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from kseg.cli.train import main
+from kseg.config import load_settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
+
+
+def shown_commands():
+    """Every kseg-train line of the README's shell blocks, of the help's examples, and of the configs' first lines."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
+    lines = [*blocks.splitlines(), *(main.epilog or "").splitlines()]
+    lines += [config.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for config in CONFIGS]
+    commands = [line[line.index("kseg-train") :] for line in lines if re.search(r"(^|/|\s)kseg-train ", line)]
+    return sorted({command for command in commands if "configs/" in command})
+
+
+@pytest.mark.parametrize("command", shown_commands())
+def test_a_shown_command_parses_and_its_settings_load(command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    arguments = shlex.split(command, comments=True)[1:]
+    parameters = main.make_context("kseg-train", arguments).params
+    load_settings(parameters["config"], parameters["overrides"], parameters["roots"])
+
+
+def test_enough_commands_are_shown():
+    assert len(shown_commands()) >= 7
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_a_config_opens_with_its_command_and_tells_its_score(config):
+    text = config.read_text(encoding="utf-8")
+    assert text.startswith(f"# kseg-train configs/{config.name}")
+    comment = text[: text.index("\nseed")]
+    assert re.search(r"0\.\d\d", comment), "the comment should say what score to expect"
+    load_settings(config)
+
+
+def test_there_are_exactly_two_setup_commands():
+    assert re.findall(r"<!-- (\w+) -->\n```sh\n(python3 -m venv .*)\n```", README) == [
+        (
+            "quickstart",
+            "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/kseg-train configs/quickstart.toml",
+        ),
+        ("test", "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"),
+    ]
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_a_link_leads_to_a_file(link):
+    assert (ROOT / link).exists()
