@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 
@@ -139,3 +140,12 @@ def test_bones_keep_their_length_and_joints_bend_the_human_way(name):
             thigh, shin = knee - hip, ankle - knee
             bend = np.arctan2(thigh @ forward, thigh[1]) - np.arctan2(shin @ forward, shin[1])
             assert -1e-6 <= bend % (2 * np.pi) <= np.radians(150) or abs(bend) < 1e-6
+
+
+def test_the_easy_level_shows_people_larger_and_alone():
+    easy, full = ([draw_scene(2, index, 48, 48, level)[1] > 0 for index in range(80)] for level in ("easy", "full"))
+    assert np.median([mask.mean() for mask in easy]) > 1.3 * np.median([mask.mean() for mask in full])
+    assert sum(not mask.any() for mask in easy) <= 10
+    # One person is one piece, but for what the frame cuts off.
+    pieces = [cv2.connectedComponents(mask.astype(np.uint8))[0] - 1 for mask in easy if mask.any()]
+    assert np.mean(pieces) < 1.6
