@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from support import COMMAND, SMALL, kseg_train
+from tensorflow.python.framework import config as determinism
 
 from kseg.cli.train import main
 
@@ -21,11 +22,12 @@ QUICK = (*SMALL, "--set", "training.epochs=1")
 
 @pytest.fixture(autouse=True)
 def _in_its_own_folder(tmp_path, monkeypatch):
-    """Runs land in ./runs; a command sets Keras's dtype policy, which other tests should not inherit."""
+    """Runs land in ./runs; a command's dtype policy and determinism should not be inherited by other tests."""
     monkeypatch.chdir(tmp_path)
     policy = keras.mixed_precision.dtype_policy()
     yield
     keras.mixed_precision.set_dtype_policy(policy)
+    determinism.disable_op_determinism()  # TensorFlow has no public name for it
 
 
 def run(*arguments):
