@@ -78,7 +78,7 @@ def compare_rates(root: Path, size: int, repeats: int) -> None:
 
     policy = prepare_keras(Settings())
     model = build_segmenter()
-    model.compile(keras.optimizers.Adam(), parse_loss("bce", num_classes=1), [Scores(1)], jit_compile=False)
+    model.compile(keras.optimizers.Adam(), parse_loss("bce", num_classes=1), metrics=[Scores(1)], jit_compile=False)
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 255, (BATCH, size, size, 3), np.uint8)
     masks = rng.integers(0, 2, (BATCH, size, size), np.uint8)
