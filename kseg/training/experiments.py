@@ -17,13 +17,21 @@ LAST = ("kseg", "tensorflow", "keras", "changed")
 
 def write_experiments(runs: Path) -> Path:
     """Write ``runs/experiments.csv``: per run its scores, time, versions, and the settings not at their defaults."""
-    rows = [_row(file) for file in sorted(runs.glob("*/result.json"))]
+    rows = [row for file in sorted(runs.glob("*/result.json")) if (row := _row(file))]
     scores = sorted({key for row in rows for key in row if key not in {*FIRST, *LAST}})
     write_csv(runs / LOG, [*FIRST, *scores, *LAST], rows)
     return runs / LOG
 
 
-def _row(file: Path) -> dict[str, Any]:
+def _row(file: Path) -> dict[str, Any] | None:
+    """A run's row; None if its files are not what kseg wrote, since another run's result matters more than the log."""
+    try:
+        return _read_row(file)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_row(file: Path) -> dict[str, Any]:
     result = json.loads(file.read_text(encoding="utf-8"))
     environment = json.loads((file.parent / "environment.json").read_text(encoding="utf-8"))
     return {

@@ -62,8 +62,8 @@ class Run:
                 f"{run.path}: already holds a run; add --resume to go on with it, or choose another --run"
             )
         run._hold()
-        write_text(run.settings_file, dump_settings(settings))
         write_text(run.path / "environment.json", json.dumps(_environment(), indent=2) + "\n")
+        write_text(run.settings_file, dump_settings(settings))  # last: a folder with settings is a run
         return run
 
     @classmethod

@@ -146,3 +146,11 @@ def test_the_experiment_log_has_a_row_per_ended_run(runs, config):
     (runs / "people-001" / "result.json").unlink()
     write_experiments(runs)
     assert len((runs / "experiments.csv").read_text().splitlines()) == 2
+
+
+def test_a_spoiled_result_of_another_run_does_not_spoil_the_log(runs, config):
+    (runs / "broken").mkdir(parents=True)
+    (runs / "broken" / "result.json").write_text("{half")
+    with begin(runs) as run:
+        conclude(run, Settings(), [{"epoch": 1, **ROW}])
+    assert len((runs / "experiments.csv").read_text().splitlines()) == 2
