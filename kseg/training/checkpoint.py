@@ -5,10 +5,12 @@ One file, because two could disagree when the process is killed between them.
 """
 
 import json
+import math
 from pathlib import Path
 
 import h5py
 import keras
+import tensorflow as tf
 
 from kseg.errors import TrainingError
 from kseg.files import replacing
@@ -56,4 +58,4 @@ def save_model(path: Path, model: keras.Model) -> None:
 
 def _size(variables: list[keras.Variable]) -> int:
     """Bytes of a file that holds these variables, with room for names and tables."""
-    return sum(keras.ops.convert_to_numpy(variable).nbytes for variable in variables) + ROOM
+    return sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables) + ROOM
