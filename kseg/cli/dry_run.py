@@ -36,7 +36,7 @@ def show(settings: Settings, folder: Path) -> None:
     click.echo(
         f"\n{len(split.training)} samples train, {len(split.validation)} validate; {steps} steps of "
         f"{settings.training.batch_size} make an epoch; decoded samples are "
-        + ("kept in memory" if loader.cached else "decoded anew each epoch: they would not fit in memory")
+        + ("kept in memory" if loader.cached else "decoded anew each epoch")
     )
     with data_errors(loader):
         for line in _class_shares(loader, split.training, settings):

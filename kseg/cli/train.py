@@ -1,5 +1,6 @@
 """``kseg-train``: from a folder of photos and masks to a trained model."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,8 +79,11 @@ def main(
             try:
                 train_in(run, settings)
             except KeyboardInterrupt:
-                again = f"kseg-train {config} --run {run.path} --resume, with the same --data and --set"
-                interrupted(f"interrupted after {len(run.history)} whole epochs; go on with: {again}")
+                again = shlex.join(["kseg-train", str(config), "--run", str(run.path), "--resume"])
+                interrupted(
+                    f"interrupted after {len(run.history)} whole epochs; go on with: {again}, "
+                    "with the same --data and --set"
+                )
 
 
 def train_in(run: "Run", settings: "Settings") -> None:
