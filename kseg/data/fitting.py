@@ -63,5 +63,7 @@ def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     if smaller != picture.shape[:2]:
         picture = cv2.resize(picture, smaller[::-1], interpolation=cv2.INTER_AREA)
     if smaller != (height, width):
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+        # in float32: on bytes, OpenCV's weights are coarse, and every eighth pixel would be one level off
+        grown = cv2.resize(picture.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        picture = np.rint(grown).astype(np.uint8)
     return picture
