@@ -5,6 +5,7 @@
     +-- DataError       a picture, a mask or a folder that cannot be used
     +-- WeightsError    weights trained before that cannot be had, read or made to fit
     +-- TrainingError   a training that cannot start, go on or be resumed
+    +-- ServingError    a server that cannot be reached, or answers what makes no sense
 
 The library raises; the commands print the message, without a traceback, and leave with status 1.
 A message names the file, what was found in it, and what to do about it.
@@ -32,6 +33,10 @@ class WeightsError(KsegError):
 
 class TrainingError(KsegError):
     """A training cannot start, go on, or be resumed."""
+
+
+class ServingError(KsegError):
+    """A server of models cannot be reached, refuses, takes too long, or answers what makes no sense."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ ROWS = [
     {"files", "settings"},
     {"config"},
     {"data", "models", "objectives", "pictures"},
-    {"training"},
+    {"serving", "training"},
     {"cli"},
 ]
 ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}

@@ -1,0 +1,1 @@
+"""Export for TensorFlow Serving, and the client that talks to it."""
