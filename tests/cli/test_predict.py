@@ -1,0 +1,239 @@
+"""kseg-predict as its users meet it: help, files, messages, exit statuses; a served model on loopback."""
+
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fake_serving import Fake, Grpc, Rest, expected_mask
+
+from kseg.cli.predict import main
+
+COMMAND = [sys.executable, "-c", "from kseg.cli.predict import main; main(prog_name='kseg-predict')"]
+
+
+@pytest.fixture
+def fake():
+    fake = Fake()
+    yield fake
+    fake.release.set()
+
+
+@pytest.fixture
+def server(fake):
+    rest = Rest(fake)
+    yield f"http://127.0.0.1:{rest.server_port}/people"
+    rest.shutdown()
+    rest.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _in_its_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="kseg-predict")
+
+
+def photo(path, seed=0, height=20, width=30):
+    """Write a photo; its pixels (H, W, 3), RGB."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())  # whatever it is called
+    return pixels
+
+
+def read(path):
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def written(tmp_path, folder="out"):
+    return sorted(path.name for path in (tmp_path / folder).iterdir())
+
+
+def test_help_has_examples_and_loads_nothing_heavy():
+    script = (
+        "import sys\nfrom kseg.cli.predict import main\n"
+        "try: main(['--help'], prog_name='kseg-predict')\n"
+        "finally: print({'tensorflow', 'keras', 'grpc', 'google.protobuf', 'numpy', 'cv2'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "Examples:" in done.stdout
+    assert "--server" in done.stdout
+    assert done.stdout.endswith("set()\n")
+
+
+def test_the_examples_parse():
+    examples = [line.strip() for line in main.epilog.splitlines() if line.strip().startswith("kseg-predict ")]
+    assert len(examples) >= 4
+    for example in examples:
+        assert main.make_context("kseg-predict", shlex.split(example)[1:]).params["server"]
+
+
+def test_masks_of_a_folder_and_a_file(tmp_path, server):
+    photos = {name: photo(tmp_path / "in" / name, seed) for seed, name in enumerate(["a.jpg", "b.PNG", "c.webp"])}
+    photos["d.png"] = photo(tmp_path / "d.png", 9)
+    (tmp_path / "in" / "notes.txt").write_text("no photo")
+    (tmp_path / "in" / ".hidden.png").write_bytes(b"")
+    result = run("in", "d.png", "--server", server, "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "4 of 4 photos segmented; masks are in out" in result.stdout
+    assert written(tmp_path) == ["a_mask.png", "b_mask.png", "c_mask.png", "d_mask.png"]
+    for name, pixels in photos.items():
+        np.testing.assert_array_equal(read(tmp_path / f"out/{name[0]}_mask.png"), expected_mask(pixels))
+
+
+def test_masks_over_grpc_of_a_labelled_version(tmp_path, fake):
+    pytest.importorskip("tensorflow_serving", reason="tensorflow-serving-api has the official messages")
+    grpc = Grpc(fake)
+    pixels = photo(tmp_path / "a.jpg")
+    result = run("a.jpg", "--server", f"grpc://127.0.0.1:{grpc.port}/people@stable", "--out", "out", "--cutout")
+    grpc.server.stop(None)
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(read("out/a_mask.png"), expected_mask(pixels, version=1))
+    cutout = cv2.cvtColor(read("out/a_cutout.png"), cv2.COLOR_BGRA2RGBA)
+    np.testing.assert_array_equal(cutout, np.dstack([pixels, expected_mask(pixels, version=1)]))
+
+
+def test_equal_stems_do_not_overwrite_one_another(tmp_path, server):
+    names = ["a/x.jpg", "b/x.jpg", "b/x.png", "b/x-2.jpg"]
+    photos = [photo(tmp_path / name, seed) for seed, name in enumerate(names)]
+    result = run(*names, "--server", server, "--out", "out")
+    assert result.exit_code == 0, result.output
+    for stem, pixels in zip(["x", "x-2", "x-3", "x-2-2"], photos, strict=True):
+        np.testing.assert_array_equal(read(f"out/{stem}_mask.png"), expected_mask(pixels))
+    assert "b/x.jpg: in x-2_mask.png" in result.stdout
+    assert "a/x.jpg:" not in result.stdout
+
+
+def test_a_photo_that_is_called_like_a_mask_is_not_overwritten(tmp_path, server):
+    pixels, other = photo(tmp_path / "x.jpg", 1), photo(tmp_path / "x_mask.png", 2)
+    before = (tmp_path / "x_mask.png").read_bytes()
+    result = run("x.jpg", "x_mask.png", "--server", server, "--out", ".")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "x_mask.png").read_bytes() == before
+    np.testing.assert_array_equal(read("x-2_mask.png"), expected_mask(pixels))
+    np.testing.assert_array_equal(read("x_mask_mask.png"), expected_mask(other))
+
+
+def test_masks_beside_the_photos_are_no_photos_the_next_time(tmp_path, server):
+    photo(tmp_path / "in" / "x.jpg")
+    for _ in range(2):
+        assert run("in", "--server", server, "--out", "in", "--cutout").exit_code == 0
+        assert written(tmp_path, "in") == ["x.jpg", "x_cutout.png", "x_mask.png"]
+
+
+def test_a_photo_named_twice_is_sent_once(tmp_path, server, fake):
+    photo(tmp_path / "in" / "x.jpg")
+    assert "1 of 1" in run("in", "in/x.jpg", "in/../in/x.jpg", "--server", server, "--out", "out").stdout
+    assert written(tmp_path) == ["x_mask.png"]
+
+
+def test_bad_photos_stop_no_others_and_are_listed(tmp_path, server, fake):
+    for seed, name in enumerate(["a.jpg", "c.jpg", "e.jpg"]):
+        photo(tmp_path / name, seed)
+    (tmp_path / "b.jpg").write_text("no picture")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    names = ["a.jpg", "b.jpg", "c.jpg", "gone.jpg", "empty.jpg", "e.jpg"]
+    result = run(*names, "--server", server, "--out", "out", "--batch-size", "2", "--cutout")
+    assert result.exit_code == 3
+    assert "3 of 6 photos segmented" in result.stdout
+    assert result.stderr.endswith(
+        "3 failed:\n  b.jpg: not a picture — é\n  gone.jpg: No such file or directory\n  empty.jpg: not a picture — é\n"
+    )
+    assert written(tmp_path) == [f"{name}_{kind}.png" for name in "ace" for kind in ("cutout", "mask")]
+    assert max(rows for *_, rows in fake.seen) == 2
+
+
+def test_a_photo_that_cannot_be_cut_out_keeps_its_mask(tmp_path, server, fake):
+    photo(tmp_path / "a.jpg")
+    fake.tamper = lambda outputs: outputs if "mask_bytes" in outputs else {**outputs, "status": np.array([9], np.int32)}
+    result = run("a.jpg", "--server", server, "--out", "out", "--cutout")
+    assert result.exit_code == 3
+    assert "a.jpg: cut-out: the server gave it status 9, without a reason" in result.stderr
+    assert written(tmp_path) == ["a_mask.png"]
+
+
+def test_a_server_that_is_not_there(tmp_path):
+    photo(tmp_path / "a.jpg")
+    result = run("a.jpg", "--server", "http://127.0.0.1:1/people", "--out", "out")
+    assert result.exit_code == 1
+    assert "kseg-predict: http://127.0.0.1:1/people: no connection: " in result.stderr
+    assert "is the server running" in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_server_that_goes_leaves_the_masks_made_before(tmp_path, server, fake):
+    for name in ("a.jpg", "b.jpg"):
+        photo(tmp_path / name)
+    fake.faults = [None, "INTERNAL"]
+    result = run("a.jpg", "b.jpg", "--server", server, "--out", "out", "--batch-size", "1")
+    assert result.exit_code == 1
+    assert "the server answered 500" in result.stderr
+    assert written(tmp_path) == ["a_mask.png"]
+
+
+def test_a_slow_server_is_waited_for_as_long_as_was_said(tmp_path, server, fake):
+    photo(tmp_path / "a.jpg")
+    fake.faults = ["slow"]
+    result = run("a.jpg", "--server", server, "--out", "out", "--timeout", "0.3")
+    assert result.exit_code == 1
+    assert "no whole answer within 0.3 s" in result.stderr
+
+
+def test_a_model_of_several_classes_has_no_cut_outs(tmp_path, server):
+    photo(tmp_path / "a.jpg")
+    result = run("a.jpg", "--server", server.replace("people", "street"), "--out", "out", "--cutout")
+    assert result.exit_code == 1
+    assert "cut-outs only for one class" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, server):
+    photo(tmp_path / "a.jpg")
+    (tmp_path / "file").write_text("")
+    result = run("a.jpg", "--server", server, "--out", "file/out")
+    assert result.exit_code == 1
+    assert "file/out/a_mask.png: cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "seen"),
+    [
+        (["empty", "--server", "http://h/people", "--out", "out"], 1, "empty: no pictures in this folder"),
+        (["a.jpg", "--server", "h:8500/people", "--out", "out"], 1, "grpc://HOST:8500/MODEL"),
+        (["a.jpg", "--out", "out"], 2, "--server"),
+        (["--server", "http://h/people", "--out", "out"], 2, "INPUT"),
+        (["a.jpg", "--server", "http://h/people", "--out", "out", "--timeout", "0"], 2, "--timeout"),
+        (["a.jpg", "--server", "http://h/people", "--out", "out", "--batch-size", "0"], 2, "--batch-size"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(arguments, status, seen, tmp_path):
+    (tmp_path / "empty").mkdir()
+    photo(tmp_path / "a.jpg")
+    result = run(*arguments)
+    assert result.exit_code == status
+    assert seen in result.stderr
+
+
+def test_ctrl_c_says_how_far_it_came(tmp_path, server, fake):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        photo(tmp_path / name)
+    fake.faults = [None, "slow"]
+    command = [*COMMAND, "a.jpg", "b.jpg", "c.jpg", "--server", server, "--out", "out", "--batch-size", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while fake.faults:
+            time.sleep(0.05)
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted after 1 of 3 photos; their masks are in out" in errors
+    assert "Traceback" not in errors
+    assert written(tmp_path) == ["a_mask.png"]
