@@ -155,6 +155,8 @@ class TrainingSettings(Section):
     """A weighted sum, such as ``"bce + 0.5 dice"``."""
     class_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    optimizer: Literal["adam", "muon"] = "adam"
+    """``muon`` learns more from the same pictures and takes longer for a step: see ``kseg.training.muon``."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     schedule: Literal["constant", "cosine", "plateau"] = "constant"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0

@@ -81,15 +81,19 @@ class PacedAdam(keras.optimizers.Adam):
                 yield weight, average
         yield from zip(self._statistics(), self._statistics_averages(), strict=True)
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """One step of one weight: TensorFlow's own kernel, which reads and writes weight and means once each."""
-        index = self._get_variable_index(variable)
-        path = self._trainable_variables[index].path
-        pace = self.pace(path)
-        rate = tf.cast(learning_rate, variable.dtype) * pace.rate
+    def paced_rate(self, variable: tf.Variable, learning_rate: tf.Tensor) -> tf.Tensor:
+        """The weight's own learning rate; its decay, if it has one, is applied with it."""
+        path = self._path(variable)
+        rate = tf.cast(learning_rate, variable.dtype) * self.pace(path).rate
         if self.decay and path.rpartition("/")[2] not in self.undecayed:
             variable.assign_sub(variable * (rate * self.decay))
-        step = tf.cast(self.iterations.value - pace.first_step + 1, variable.dtype)
+        return rate
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """One step of one weight: TensorFlow's own kernel, which reads and writes weight and means once each."""
+        rate = self.paced_rate(variable, learning_rate)
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations.value - self.pace(self._path(variable)).first_step + 1, variable.dtype)
         beta_1, beta_2 = (tf.constant(beta, variable.dtype) for beta in (self.beta_1, self.beta_2))
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
@@ -103,6 +107,9 @@ class PacedAdam(keras.optimizers.Adam):
             epsilon=tf.constant(self.epsilon, variable.dtype),
             grad=tf.cast(gradient, variable.dtype),
         )
+
+    def _path(self, variable: tf.Variable) -> str:
+        return self._trainable_variables[self._get_variable_index(variable)].path
 
     def finalize_variable_values(self, var_list: object) -> None:
         """Leave the weights as they are at the end of ``fit``; ``averaged_weights`` puts the averages in their place.

@@ -1,4 +1,4 @@
-"""Adam with the settings' schedule, decay, clipping and moving average."""
+"""Adam or Muon with the settings' schedule, decay, clipping and moving average."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from kseg.settings import TrainingSettings
 from kseg.training.adam import PacedAdam
 from kseg.training.freezing import pace_of
+from kseg.training.muon import PacedMuon
 
 NOT_DECAYED = ("gamma", "beta", "bias")
 """Decay keeps kernels small; on normalisation and bias it would only shift what they have to learn."""
@@ -17,11 +18,12 @@ NOT_DECAYED = ("gamma", "beta", "bias")
 def build_optimizer(
     settings: TrainingSettings, steps: int, steps_per_epoch: int, statistics: Sequence[keras.Variable] = ()
 ) -> PacedAdam:
-    """Adam, or with ``weight_decay`` AdamW, for ``steps`` steps; slower and later in the encoder if so set.
+    """The settings' optimizer for ``steps`` steps; slower and later in the encoder if so set.
 
     ``statistics`` are the network's own, which are averaged with the weights.
     """
-    return PacedAdam(
+    kind = PacedMuon if settings.optimizer == "muon" else PacedAdam
+    return kind(
         lambda path: pace_of(path, settings, steps_per_epoch),
         decay=settings.weight_decay,
         undecayed=NOT_DECAYED,
