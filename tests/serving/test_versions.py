@@ -3,6 +3,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -176,6 +177,28 @@ def test_a_poller_never_sees_half_a_version_whenever_the_export_is_killed(model_
     assert cut_off > 5, "the kills came between exports only"
     publish(model_dir, write)
     assert hidden(model_dir) == []
+
+
+def test_every_file_is_on_the_disk_before_the_version_has_its_number(model_dir, tmp_path):
+    """What the system was asked for, in its order."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    log = tmp_path / "log"
+    watch = ["strace", "-y", "-e", "trace=fsync,rename,renameat,renameat2", "-o", str(log)]
+    done = subprocess.run(
+        [*watch, sys.executable, "-c", PREPARE + "publish(model_dir, write)", model_dir],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"processes cannot be watched here: {done.stderr.decode().strip()[-200:]}")
+    calls = [line for line in log.read_text().splitlines() if str(model_dir) in line]
+    renamed = next(index for index, line in enumerate(calls) if line.startswith("rename"))
+    synced = [re.search(r"<(.*?)>", line)[1] for line in calls if line.startswith("fsync")]
+    inside = [re.search(r"/version(?:/(.*))?$", path) for path in synced]
+    assert {match[1] for match in inside if match} == {*FILES, "variables", None}
+    assert all(line.startswith("fsync") for line in calls[:renamed])
+    assert [re.search(r"<(.*?)>", line)[1] for line in calls[renamed + 1 :]] == [str(model_dir)]
 
 
 def test_removing_shows_no_half_version(model_dir):
