@@ -5,7 +5,8 @@
     +-- DataError       a picture, a mask or a folder that cannot be used
     +-- WeightsError    weights trained before that cannot be had, read or made to fit
     +-- TrainingError   a training that cannot start, go on or be resumed
-    +-- ServingError    a server that cannot be reached, or answers what makes no sense
+    +-- ExportError     a network that cannot be exported or published
+    +-- ServingError    a server that cannot be reached, or answers with an error or nonsense
 
 The library raises; the commands print the message, without a traceback, and leave with status 1.
 A message names the file, what was found in it, and what to do about it.
@@ -33,6 +34,10 @@ class WeightsError(KsegError):
 
 class TrainingError(KsegError):
     """A training cannot start, go on, or be resumed."""
+
+
+class ExportError(KsegError):
+    """A network cannot be exported, or an export not be published."""
 
 
 class ServingError(KsegError):

@@ -1,7 +1,8 @@
 """The settings of a training: typed, frozen, validated as a whole.
 
-Sections mirror the TOML file: ``[data]``, ``[synthetic]``, ``[augmentation]``, ``[model]``, ``[training]``, and
-``seed`` at the top. Every key has a default but the data's place; unknown keys are refused. ``kseg.config`` reads them.
+Sections mirror the TOML file: ``[data]``, ``[synthetic]``, ``[augmentation]``, ``[model]``, ``[training]``,
+``[export]``, and ``seed`` at the top. Every key has a default but the data's place; unknown keys are refused.
+``kseg.config`` reads them.
 """
 
 from pathlib import Path
@@ -59,6 +60,11 @@ class DataSettings(Section):
     def num_classes(self) -> int:
         """Channels of the network's output: 1 (sigmoid), or one per class (softmax)."""
         return len(self.classes)
+
+    @property
+    def class_ids(self) -> tuple[str, ...]:
+        """The name of every class id: in the binary case, that of everything else comes first."""
+        return ("background", *self.classes) if self.num_classes == 1 else self.classes
 
     @field_validator("image_size")
     @classmethod
@@ -193,8 +199,21 @@ class TrainingSettings(Section):
         return self
 
 
+class ExportSettings(Section):
+    """How ``kseg-export`` serves the trained network."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """``bfloat16`` is about twice as fast on processors that have it, and moves a few pixels at the edges."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Of one class: the probability above which a pixel belongs to it."""
+    max_pixels: Positive = 50_000_000
+    """A photo that claims more is refused from its header, before anything is allocated."""
+    batch_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 4, 16)
+    """Photos in a request that the server is made ready for at its start."""
+
+
 class Settings(Section):
-    """All settings of one training."""
+    """All settings of one training, and of the export of what it makes."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: DataSettings = DataSettings()
@@ -202,6 +221,7 @@ class Settings(Section):
     augmentation: AugmentationSettings = AugmentationSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
+    export: ExportSettings = ExportSettings()
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Settings":

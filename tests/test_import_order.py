@@ -15,7 +15,7 @@ ROWS = [
     {"files", "settings"},
     {"config"},
     {"data", "models", "objectives", "pictures"},
-    {"serving", "training"},
+    {"training", "serving"},
     {"cli"},
 ]
 ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}

@@ -1,4 +1,4 @@
-"""Reading picture and mask files, each turned upright once by its own EXIF orientation, and fitting them to a size.
+"""Reading picture and mask files, each turned upright once by its own EXIF orientation.
 
 A picture is uint8 (H, W, 3), RGB. A mask, as stored, is an integer array (H, W) of values or uint8 (H, W, 3) of
 colours; as used, it is uint8 (H, W) of class ids (see ``kseg.data.labels``).
@@ -7,7 +7,6 @@ colours; as used, it is uint8 (H, W) of class ids (see ``kseg.data.labels``).
 import warnings
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -81,37 +80,3 @@ def _open(path: Path) -> Image.Image:
             f"{path}: cannot be decoded ({reason}); copy it again, remove it, "
             'or leave it out with on_bad_sample = "skip"'
         ) from None
-
-
-def fit_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A uint8 picture at another size: averaged over areas when it shrinks, linear when it grows."""
-    shrinks = height * width < picture.shape[0] * picture.shape[1]
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def fit_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Class ids at another size: of the nearest pixel by centres, so that no id is invented."""
-    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def fit_pair(
-    picture: np.ndarray, mask: np.ndarray, size: tuple[int, int], *, resize: str, ignore_class: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """A sample at the network's size.
-
-    ``stretch`` fills ``size`` (height, width) with the picture; ``pad`` keeps its aspect, centres it on black and
-    fills the rest of the mask with ``ignore_class``.
-    """
-    height, width = size
-    if resize == "stretch":
-        return fit_picture(picture, height, width), fit_mask(mask, height, width)
-    factor = min(height / picture.shape[0], width / picture.shape[1])
-    inner_height = min(height, max(1, round(picture.shape[0] * factor)))
-    inner_width = min(width, max(1, round(picture.shape[1] * factor)))
-    top, left = (height - inner_height) // 2, (width - inner_width) // 2
-    inner = slice(top, top + inner_height), slice(left, left + inner_width)
-    padded_picture = np.zeros((height, width, 3), np.uint8)
-    padded_mask = np.full((height, width), ignore_class, np.uint8)
-    padded_picture[inner] = fit_picture(picture, inner_height, inner_width)
-    padded_mask[inner] = fit_mask(mask, inner_height, inner_width)
-    return padded_picture, padded_mask

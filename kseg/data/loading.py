@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from kseg.data.images import fit_pair
+from kseg.data.fitting import fit_mask, fit_picture, place
 from kseg.data.sources import Sample, Source
 from kseg.errors import DataError
 
@@ -59,7 +59,9 @@ class Loader:
         except DataError as error:
             self.failure = self.failure or error
             raise
-        sample = Sample(*fit_pair(picture, mask, self.size, resize=self._resize, ignore_class=self._ignore_class))
+        box = place(picture.shape[:2], self.size, self._resize)
+        fitted = fit_picture(picture, self.size, box), fit_mask(mask, self.size, box, self._ignore_class)
+        sample = Sample(*fitted)
         if self.cached:
             self._store[index, ..., :3], self._store[index, ..., 3] = sample
             self._stored[index] = True  # last, so that no other thread sees half a sample

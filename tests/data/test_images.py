@@ -2,11 +2,9 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from kseg.data.images import fit_mask, fit_pair, fit_picture, read_mask, read_picture
+from kseg.data.images import read_mask, read_picture
 from kseg.errors import DataError
 
 ORIENTATION = 0x0112
@@ -122,45 +120,3 @@ def test_one_pixel_and_missing_files_are_refused(tmp_path):
         read_picture(save(tmp_path / "a.png", np.zeros((1, 1, 3), np.uint8)))
     with pytest.raises(DataError, match=r"none\.png: .*No such file"):
         read_picture(tmp_path / "none.png")
-
-
-def test_shrinking_a_picture_averages_areas():
-    picture = np.array([[0, 100], [200, 40]], np.uint8)[..., None].repeat(3, axis=2)
-    np.testing.assert_array_equal(fit_picture(picture, 1, 1), [[[85, 85, 85]]])  # (0 + 100 + 200 + 40) / 4
-
-
-@given(height=st.integers(1, 40), width=st.integers(1, 40), to_height=st.integers(1, 40), to_width=st.integers(1, 40))
-@settings(deadline=None, max_examples=50)
-def test_a_mask_takes_the_nearest_pixel_by_centres(height, width, to_height, to_width):
-    mask = np.random.default_rng(height * 41 + width).integers(0, 5, (height, width), np.uint8)
-    fitted = fit_mask(mask, to_height, to_width)
-    for row in range(to_height):
-        for column in range(to_width):
-            y, x = (row + 0.5) * height / to_height, (column + 0.5) * width / to_width
-            # On a border between two pixels, either is nearest.
-            rows = {min(int(y), height - 1), min(int(np.ceil(y)) - 1, height - 1)}
-            columns = {min(int(x), width - 1), min(int(np.ceil(x)) - 1, width - 1)}
-            assert fitted[row, column] in {mask[r, c] for r in rows for c in columns}
-
-
-def test_a_mask_enlarged_and_reduced_again_is_the_same():
-    mask = np.random.default_rng(1).integers(0, 7, (30, 22), np.uint8)
-    np.testing.assert_array_equal(fit_mask(fit_mask(mask, 90, 66), 30, 22), mask)
-
-
-def test_padding_keeps_the_aspect_and_is_ignored():
-    picture, mask = np.full((40, 20, 3), 200, np.uint8), np.ones((20, 10), np.uint8)
-    picture, mask = fit_pair(picture, mask, (64, 64), resize="pad", ignore_class=255)
-    np.testing.assert_array_equal(mask[:, 16:48], 1)  # 40 x 20 becomes 64 x 32, centred
-    assert (mask[:, :16] == 255).all()
-    assert (mask[:, 48:] == 255).all()
-    assert (picture[:, 16:48] == 200).all()
-    assert not picture[:, :16].any()
-
-
-def test_stretching_fills_all():
-    picture, mask = fit_pair(
-        np.zeros((10, 20, 3), np.uint8), np.ones((5, 10), np.uint8), (32, 64), resize="stretch", ignore_class=255
-    )
-    assert picture.shape == (32, 64, 3)
-    assert (mask == 1).all()

@@ -101,7 +101,12 @@ class Client:
 
         Pixels are float32 or uint8, a quarter of the size to send. C is 1 for one class, or one per class id.
         """
-        if pixels.dtype.name not in answers.PROBABILITIES or pixels.ndim != 4 or pixels.shape[3] != 3 or not pixels.size:
+        if (
+            pixels.dtype.name not in answers.PROBABILITIES
+            or pixels.ndim != 4
+            or pixels.shape[3] != 3
+            or not pixels.size
+        ):
             raise ServingError(
                 f"pixels {pixels.dtype} {pixels.shape}: float32 or uint8 (N, H, W, 3) expected, none of them 0"
             )

@@ -1,0 +1,69 @@
+"""Photos at the network's size, and what it says of them back at their own.
+
+A picture is uint8 (H, W, 3), RGB; a mask is uint8 (H, W) of class ids; logits are float32 (H, W, C). A size is
+(height, width). ``kseg.serving.fitting`` does the same inside a TensorFlow graph.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+
+class Box(NamedTuple):
+    """Where the photo lies on the network's picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+def place(photo: tuple[int, int], size: tuple[int, int], resize: str) -> Box:
+    """Where a photo's (height, width) comes to lie on ``size``: ``stretch`` fills it, ``pad`` keeps the aspect."""
+    if resize == "stretch":
+        return Box(0, 0, *size)
+    factor = min(size[0] / photo[0], size[1] / photo[1])
+    height, width = (min(whole, max(1, round(side * factor))) for side, whole in zip(photo, size, strict=True))
+    return Box((size[0] - height) // 2, (size[1] - width) // 2, height, width)
+
+
+def fit_picture(picture: np.ndarray, size: tuple[int, int], box: Box) -> np.ndarray:
+    """The picture in its box, and black around it: uint8 (*size, 3)."""
+    inner = _resized(picture, box.height, box.width)
+    if inner.shape[:2] == size:
+        return inner
+    padded = np.zeros((*size, 3), np.uint8)
+    padded[box.slices] = inner
+    return padded
+
+
+def fit_mask(mask: np.ndarray, size: tuple[int, int], box: Box, ignore_class: int = 255) -> np.ndarray:
+    """The mask in its picture's box, by the nearest pixel so that no id is invented; around it nothing counts."""
+    padded = np.full(size, ignore_class, np.uint8)
+    padded[box.slices] = cv2.resize(mask, (box.width, box.height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return padded
+
+
+def restore(logits: np.ndarray, photo: tuple[int, int], box: Box) -> np.ndarray:
+    """The network's logits at the photo's own (height, width): linear between the centres of pixels."""
+    # OpenCV resizes at most four channels at once, and drops the axis of a single one
+    inner = np.moveaxis(logits[box.slices], -1, 0)
+    return np.stack([cv2.resize(one, photo[::-1], interpolation=cv2.INTER_LINEAR) for one in inner], axis=-1)
+
+
+def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Averaged over areas along a side that shrinks, then linear along one that grows."""
+    smaller = min(height, picture.shape[0]), min(width, picture.shape[1])
+    if smaller != picture.shape[:2]:
+        picture = cv2.resize(picture, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if smaller != (height, width):
+        # in float32: on bytes, OpenCV's weights are coarse, and every eighth pixel would be one level off
+        grown = cv2.resize(picture.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        picture = np.rint(grown).astype(np.uint8)
+    return picture

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kseg.data.fitting import Box, fit_mask, fit_picture, place, restore
+
+SIDE = st.integers(1, 40)
+
+
+def whole(height, width):
+    return Box(0, 0, height, width)
+
+
+def grey(values):
+    return np.array(values, np.uint8)[..., None].repeat(3, axis=2)
+
+
+def test_a_side_that_shrinks_is_averaged_over_areas():
+    picture = grey([[0, 100], [200, 40]])
+    np.testing.assert_array_equal(fit_picture(picture, (1, 1), whole(1, 1)), grey([[85]]))  # (0 + 100 + 200 + 40) / 4
+
+
+def test_each_side_goes_its_own_way():
+    # Four columns become two by averages of pairs, two rows become four by lines.
+    picture = grey([[0, 40, 100, 100], [80, 120, 0, 200]])
+    rows = [[20, 100], [40, 100], [80, 100], [100, 100]]  # 20 and 100 in steps of (1/4, 3/4)
+    np.testing.assert_array_equal(fit_picture(picture, (4, 2), whole(4, 2)), grey(rows))
+
+
+@given(height=SIDE, width=SIDE, to_height=SIDE, to_width=SIDE)
+@settings(deadline=None, max_examples=50)
+def test_a_mask_takes_the_nearest_pixel_by_centres(height, width, to_height, to_width):
+    mask = np.random.default_rng(height * 41 + width).integers(0, 5, (height, width), np.uint8)
+    fitted = fit_mask(mask, (to_height, to_width), whole(to_height, to_width))
+    for row in range(to_height):
+        for column in range(to_width):
+            y, x = (row + 0.5) * height / to_height, (column + 0.5) * width / to_width
+            # On a border between two pixels, either is nearest.
+            rows = {min(int(y), height - 1), min(int(np.ceil(y)) - 1, height - 1)}
+            columns = {min(int(x), width - 1), min(int(np.ceil(x)) - 1, width - 1)}
+            assert fitted[row, column] in {mask[r, c] for r in rows for c in columns}
+
+
+def test_a_mask_enlarged_and_reduced_again_is_the_same():
+    mask = np.random.default_rng(1).integers(0, 7, (30, 22), np.uint8)
+    enlarged = fit_mask(mask, (90, 66), whole(90, 66))
+    np.testing.assert_array_equal(fit_mask(enlarged, (30, 22), whole(30, 22)), mask)
+
+
+def test_padding_keeps_the_aspect_and_is_ignored():
+    box = place((40, 20), (64, 64), "pad")
+    assert box == Box(0, 16, 64, 32)  # 40 x 20 becomes 64 x 32, centred
+    picture = fit_picture(np.full((40, 20, 3), 200, np.uint8), (64, 64), box)
+    mask = fit_mask(np.ones((20, 10), np.uint8), (64, 64), box)
+    np.testing.assert_array_equal(mask[:, 16:48], 1)
+    assert (mask[:, :16] == 255).all()
+    assert (mask[:, 48:] == 255).all()
+    assert (picture[:, 16:48] == 200).all()
+    assert not picture[:, :16].any()
+
+
+def test_stretching_fills_all():
+    box = place((10, 20), (32, 64), "stretch")
+    assert box == whole(32, 64)
+    assert (fit_mask(np.ones((5, 10), np.uint8), (32, 64), box) == 1).all()
+
+
+@given(height=st.integers(1, 300), width=st.integers(1, 300), to_height=SIDE, to_width=SIDE)
+@settings(deadline=None, max_examples=100)
+def test_a_box_lies_on_the_picture_and_touches_its_sides(height, width, to_height, to_width):
+    box = place((height, width), (to_height, to_width), "pad")
+    assert box.height >= 1
+    assert box.width >= 1
+    assert box.top + box.height <= to_height
+    assert box.left + box.width <= to_width
+    assert box.height == to_height or box.width == to_width
+
+
+@pytest.mark.parametrize("channels", [1, 3, 7])
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+def test_logits_come_back_linearly(channels, resize):
+    logits = np.random.default_rng(2).normal(size=(8, 12, channels)).astype(np.float32)
+    photo = 21, 17
+    box = place(photo, (8, 12), resize)
+    inner = logits[box.slices]
+    restored = restore(logits, photo, box)
+    assert restored.shape == (*photo, channels)
+    for row in range(photo[0]):
+        for column in range(photo[1]):
+            y = np.clip((row + 0.5) * box.height / photo[0] - 0.5, 0, box.height - 1)
+            x = np.clip((column + 0.5) * box.width / photo[1] - 0.5, 0, box.width - 1)
+            top, left = int(y), int(x)
+            bottom, right = min(top + 1, box.height - 1), min(left + 1, box.width - 1)
+            upper = inner[top, left] * (1 - x + left) + inner[top, right] * (x - left)
+            lower = inner[bottom, left] * (1 - x + left) + inner[bottom, right] * (x - left)
+            np.testing.assert_allclose(restored[row, column], upper * (1 - y + top) + lower * (y - top), atol=1e-5)
