@@ -6,7 +6,7 @@
     +-- WeightsError    weights trained before that cannot be had, read or made to fit
     +-- TrainingError   a training that cannot start, go on or be resumed
     +-- ExportError     a network that cannot be exported or published
-    +-- ServingError    a server that cannot be reached, or answers with an error or nonsense
+    +-- ServingError    a server that cannot be reached, or answers what makes no sense
 
 The library raises; the commands print the message, without a traceback, and leave with status 1.
 A message names the file, what was found in it, and what to do about it.

@@ -8,9 +8,14 @@ import click
 from kseg.cli.common import errors_as_messages, import_tensorflow
 
 if TYPE_CHECKING:
-    from kseg.serving.verify import Sample, Verification
+    import keras
+
+    from kseg.serving.verify import Sample
     from kseg.settings import Settings
     from kseg.training.run import Run
+
+COMPARED = 8
+"""Photos that the exported network is compared on; each costs about a second."""
 
 EXAMPLES = """\b
 Examples:
@@ -68,37 +73,132 @@ def main(
     version: int | None,
 ) -> None:
     """Publish the best network of RUN as the next version in a folder that TensorFlow Serving watches."""
-    if rollback == (run_path is not None):
+    if (run_path is None) != rollback:
         raise click.UsageError("Give either a RUN to export, or --rollback.")
+    if version is not None and not rollback:
+        raise click.UsageError("--version belongs to --rollback; a run gets the next number.")
     with errors_as_messages():
-        if rollback:
-            from kseg.serving.publish import roll_back
+        if run_path is None:
+            from kseg.serving.versions import rollback as publish_again
 
-            click.echo(roll_back(model_dir, version))
-            return
-        export_run(run_path, model_dir, overrides, roots, label, keep)
+            published = publish_again(model_dir, version)
+        else:
+            published = export_run(run_path, model_dir, overrides, roots, label)
+        finish(published, keep)
 
 
 def export_run(
-    run_path: Path,
-    model_dir: Path,
-    overrides: tuple[str, ...],
-    roots: tuple[Path, ...],
-    label: str | None,
-    keep: int | None,
-) -> None:
-    """The whole program: run -> network in float32 -> sample photos -> version -> server files."""
+    run_path: Path, model_dir: Path, overrides: tuple[str, ...], roots: tuple[Path, ...], label: str | None
+) -> Path:
+    """From the run to its published version: network, sample photos, SavedModel, comparison, card, number, labels."""
     import_tensorflow()
-    from kseg.config import load_settings
+    from kseg.cli.card import card_of
     from kseg.serving.export import export
     from kseg.serving.graph import Contract
+    from kseg.serving.labels import label_export, require_labels
+    from kseg.serving.versions import publish
     from kseg.training.run import Run
 
+    labels = (label,) if label else ()
+    require_labels(labels)
     run = Run(run_path)
-    require_finished(run)
-    settings = load_settings(run.settings_file, overrides, roots)
+    settings = settings_of(run, overrides, roots)
     data, chosen = settings.data, settings.export
     contract = Contract(data.class_ids, data.image_size, data.resize, chosen.threshold, chosen.max_pixels)
     model = best_network(run, settings)
     samples = sample_photos(run, settings)
-    click.echo(f"{run.path}: {model.name} in {chosen.precision}, compared on {len(samples)} photos")
+    click.echo(f"{run.path}: {model.name} in {chosen.precision}; writing it and comparing it on {len(samples)} photos")
+
+    def write(folder: Path) -> None:
+        verification = export(
+            folder, model, contract, samples, precision=chosen.precision, batch_sizes=chosen.batch_sizes
+        )
+        card_of(run, settings, verification, model_dir.resolve().name).write(folder)
+        click.echo(
+            f"the same as the trained network but for {verification.changed_share:.3%} of the masks' pixels; "
+            f"probabilities differ by up to {verification.largest_difference:.2g}"
+        )
+
+    published = publish(model_dir, write)
+    label_export(model_dir, int(published.name), labels)
+    return published
+
+
+def finish(published: Path, keep: int | None) -> None:
+    """Remove old versions, bring the server files up to date, and say what is there now."""
+    from kseg.serving.labels import read_labels
+    from kseg.serving.server_files import write_server_files
+    from kseg.serving.versions import prune
+
+    model_dir = published.parent
+    removed = prune(model_dir, keep) if keep else []
+    write_server_files(model_dir)
+    labels = [label for label, version in read_labels(model_dir).items() if version == int(published.name)]
+    click.echo(
+        f"published {published}"
+        + (f", labelled {' and '.join(labels)}" if labels else "")
+        + (f"; removed {', '.join(map(str, removed))}" if removed else "")
+        + f"; server files are in {model_dir.resolve().parent}"
+    )
+
+
+def settings_of(run: "Run", overrides: tuple[str, ...], roots: tuple[Path, ...]) -> "Settings":
+    """The settings of a run that has a network, with the export's own changed as asked."""
+    from kseg.config import load_settings
+    from kseg.errors import ConfigError, ExportError
+
+    if not run.settings_file.exists():
+        raise ExportError(
+            f"{run.path}: holds no run; name a folder that kseg-train has written, such as runs/people-001"
+        )
+    if not run.best_model.exists():
+        raise ExportError(f"{run.path}: has no {run.best_model.name} yet; let kseg-train finish an epoch first")
+    for text in overrides:
+        if not text.startswith("export."):
+            raise ConfigError(f"--set {text}: the network is trained already; only export.* can be chosen now")
+    return load_settings(run.settings_file, overrides, roots)
+
+
+def best_network(run: "Run", settings: "Settings") -> "keras.Model":
+    """The run's best network, in float32 whatever it was trained in."""
+    import keras
+
+    from kseg.errors import ExportError
+    from kseg.models.segmenter import build_segmenter
+
+    keras.config.set_dtype_policy("float32")
+    model = build_segmenter(num_classes=settings.data.num_classes, **settings.model.network)
+    try:
+        model.load_weights(run.best_model)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ExportError(
+            f"{run.best_model}: cannot be read as the network of {run.settings_file}: {reason}; train it again"
+        ) from None
+    return model
+
+
+def sample_photos(run: "Run", settings: "Settings") -> "list[Sample]":
+    """Some of the run's validation pictures, or, if they are not there any more, drawn scenes."""
+    import cv2
+    import numpy as np
+
+    from kseg.data.sources import open_source
+    from kseg.data.synthetic import draw_scene
+    from kseg.errors import KsegError
+    from kseg.serving.verify import Sample
+
+    try:
+        source = open_source(settings.data, settings.synthetic)
+        kept = run.read_data() or {"validation": source.names}
+        names = [name for name in kept["validation"] if name in source.names]
+        chosen = names[:: max(1, -(-len(names) // COMPARED))]
+        pictures = [source.load(source.names.index(name)).picture for name in chosen]
+        if not pictures:
+            raise KsegError("none of the run's validation pictures is there")
+    except KsegError as error:
+        click.echo(f"compared on drawn scenes, since the run's pictures cannot be read: {error}", err=True)
+        pictures = [draw_scene(0, index, 480, 640)[0] for index in range(COMPARED)]
+    # PNG, so that both see the very same pixels
+    contents = [cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes() for picture in pictures]
+    return [Sample(content, np.ascontiguousarray(picture)) for content, picture in zip(contents, pictures, strict=True)]

@@ -76,4 +76,3 @@ def _rows(inner: tf.Tensor, photo: tf.Tensor, top: tf.Tensor, bottom: tf.Tensor)
     corners = tf.concat([first, last], axis=0) / tf.tile(sides + 1, [2])
     size = tf.stack([bottom - top, photo[1]])
     return tf.image.crop_and_resize(edged[None], corners[None], [0], size)[0]
-
