@@ -41,7 +41,6 @@ class Fake:
 
     faults: list = field(default_factory=list)
     tamper: object = staticmethod(lambda outputs: outputs)
-    pixels_type: type = np.float32
     seen: list = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
 
@@ -76,13 +75,10 @@ class Fake:
     def predict(self, name, version, signature, inputs):
         """Arrays to arrays; strings are object arrays of bytes."""
         self.seen.append((name, version, signature, len(next(iter(inputs.values())))))
-        if signature == "probabilities":
+        if signature.startswith("probabilities"):
             pixels = inputs["pixels"]
-            if pixels.dtype != self.pixels_type:
-                expected = np.dtype(self.pixels_type).name.removesuffix("32")
-                raise RefusalError(
-                    "INVALID_ARGUMENT", f"Expects arg[0] to be {expected} but {pixels.dtype} is provided"
-                )
+            if pixels.dtype != pixels_type(signature):
+                raise RefusalError("INVALID_ARGUMENT", f"Expects arg[0] to be another type than {pixels.dtype}")
             return self.tamper({"probabilities": (pixels[..., version - 1 : version] / 255).astype(np.float32)})
         photos = [self.segment(name, version, content) for content in inputs["image_bytes"]]
         outputs = {"status": np.array([p["status"] for p in photos], np.int32)}
@@ -100,10 +96,10 @@ class Fake:
         photo = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
         if photo is None:
             return {"status": 3, "message": "not a picture — é", "mask": b"", "cutout": b"", "score": np.nan,
-                    "coverage": [0.0] * classes}  # fmt: skip
+                    "coverage": [0.0] * max(2, classes)}  # fmt: skip
         photo = photo[..., ::-1]
         mask = expected_mask(photo, name, version)
-        share = [np.mean(mask == (255 if classes == 1 else number)) for number in range(classes)]
+        share = [np.mean(mask == number) for number in ((0, 255) if classes == 1 else range(classes))]
         return {"status": 0, "message": "", "mask": png(mask), "score": photo.mean() / 255, "coverage": share,
                 "cutout": png(np.dstack([photo[..., ::-1], mask]))}  # fmt: skip
 
@@ -128,10 +124,14 @@ def strings(values):
 
 def signature_of(name, signature):
     """A model's signature: the names of its inputs."""
-    known = {"serving_default": ["image_bytes"], "probabilities": ["pixels"]}
+    known = {"serving_default": ["image_bytes"], "probabilities": ["pixels"], "probabilities_uint8": ["pixels"]}
     if name == "people":
         known["cutout"] = ["image_bytes"]
     return known.get(signature)
+
+
+def pixels_type(signature):
+    return np.uint8 if signature.endswith("uint8") else np.float32
 
 
 # gRPC ----------------------------------------------------------------------------------------------------------------
@@ -275,21 +275,21 @@ class Answer(BaseHTTPRequestHandler):
                 message = f'Serving signature name: "{signature}" not found in signature def'
                 raise RefusalError("INVALID_ARGUMENT", message)
             assert sorted(request["inputs"]) == expected
-            inputs = {key: self.tensor(value) for key, value in request["inputs"].items()}
+            inputs = {key: self.tensor(value, signature) for key, value in request["inputs"].items()}
             outputs = fake.predict(name, version, signature, inputs)
             written = {key: self.written(key, value) for key, value in outputs.items()}
             if len(written) == 1:  # its name is left out
                 (written,) = written.values()
             self.send(200, json.dumps({"outputs": written}, indent=4))
 
-    def tensor(self, value):
+    def tensor(self, value, signature):
         if isinstance(value[0], dict):
             assert all(list(entry) == ["b64"] for entry in value)
             return strings(base64.b64decode(entry["b64"], validate=True) for entry in value)
-        array = np.array(value)
-        if self.server.fake.pixels_type == np.uint8 and array.dtype.kind == "f":
+        array, expected = np.array(value), pixels_type(signature)
+        if expected == np.uint8 and array.dtype.kind == "f":
             raise RefusalError("INVALID_ARGUMENT", "JSON Value: 1.0 Type: Number is not of expected type: uint8")
-        return array.astype(self.server.fake.pixels_type)  # whole numbers may stand for float32
+        return array.astype(expected)  # whole numbers may stand for float32
 
     def written(self, key, value):
         if value.dtype == object:

@@ -17,6 +17,7 @@ from kseg.errors import ServingError
 from kseg.serving.client import Client
 
 PHOTO = png(np.full((8, 9, 3), 200, np.uint8))
+BITMAP = cv2.imencode(".bmp", np.zeros((8, 9), np.uint8))[1].tobytes()
 both = pytest.mark.parametrize("scheme", ["grpc", "http"])
 
 
@@ -274,6 +275,7 @@ def replaced(name, value):
         (replaced("status", np.array([0.5, 0], np.float32)), "status is float32, not int"),
         (replaced("mask_bytes", strings([b"", b""])), "mask_bytes[0], 0 bytes"),
         (replaced("mask_bytes", strings([png(np.zeros((2, 2), np.uint8)), b"GIF89a"])), "mask_bytes[1], 6 bytes"),
+        (replaced("mask_bytes", strings([BITMAP, BITMAP])), "bytes starting with b'BM"),
         (replaced("mask_bytes", strings([png(np.zeros((9, 9), np.uint8))[:40]] * 2)), "is no PNG"),
         (replaced("mask_bytes", strings([png(np.zeros((2, 2, 3), np.uint8))] * 2)), "has 3 channels of uint8, not 1"),
         (replaced("mask_bytes", strings([png(np.zeros((2, 2), np.uint16))] * 2)), "has 1 channels of uint16"),
@@ -387,11 +389,12 @@ def test_tls(scheme, certificate, start):
     refusal(address.replace("s://", "://"), retries=0, timeout=2)
 
 
-def test_a_slow_server_over_tls(certificate, fake, start):
+@pytest.mark.parametrize("fault", ["slow", "drip"])
+def test_a_slow_server_over_tls(fault, certificate, fake, start):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     address = start("https", context=context)
-    fake.faults = ["slow"]
+    fake.faults = [fault]
     refusal(address, "no whole answer within 1 s", timeout=1, certificates=certificate / "cert.pem")
 
 

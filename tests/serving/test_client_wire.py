@@ -16,7 +16,7 @@ apis = pytest.importorskip("tensorflow_serving.apis", reason="tensorflow-serving
 
 from google.protobuf import wrappers_pb2  # noqa: E402
 from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2  # noqa: E402
-from tensorflow_serving.apis import get_model_status_pb2, model_pb2, predict_pb2, status_pb2  # noqa: E402
+from tensorflow_serving.apis import get_model_status_pb2, model_pb2, predict_pb2, prediction_log_pb2, status_pb2  # noqa: E402
 
 OFFICIAL = {
     "Dim": tensor_shape_pb2.TensorShapeProto.Dim,
@@ -26,6 +26,8 @@ OFFICIAL = {
     "ModelSpec": model_pb2.ModelSpec,
     "PredictRequest": predict_pb2.PredictRequest,
     "PredictResponse": predict_pb2.PredictResponse,
+    "PredictLog": prediction_log_pb2.PredictLog,
+    "PredictionLog": prediction_log_pb2.PredictionLog,
     "GetModelStatusRequest": get_model_status_pb2.GetModelStatusRequest,
     "StatusProto": status_pb2.StatusProto,
     "ModelVersionStatus": get_model_status_pb2.ModelVersionStatus,

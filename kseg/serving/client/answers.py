@@ -1,11 +1,12 @@
 """What a model answers, checked and taken apart: one result per photo, in the order they were sent.
 
-The signatures, as the export makes them (N photos, C classes):
+The signatures, as the export makes them (N photos; C = 1 for one class, or one per class id):
 
 ``serving_default``  image_bytes (N,) -> mask_bytes (N,), PNG of the photo's size, 0/255 for one class, class ids for
-                     more; score float32 (N,); coverage float32 (N, C); status int32 (N,); message_bytes (N,)
+                     more; score float32 (N,); coverage float32 (N, ids); status int32 (N,); message_bytes (N,)
 ``cutout``           image_bytes (N,) -> cutout_bytes (N,), RGBA PNG; status; message_bytes
-``probabilities``    pixels (N, H, W, 3) -> probabilities float32 (N, H, W, C)
+``probabilities``    pixels float32 (N, H, W, 3) -> probabilities float32 (N, H, W, C);
+                     ``probabilities_uint8`` takes them as uint8
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,9 @@ from kseg.serving.client.trouble import OTHER_SERVER, TroubleError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
-SEGMENT, CUTOUT, PROBABILITIES = "serving_default", "cutout", "probabilities"
+SEGMENT, CUTOUT = "serving_default", "cutout"
+PROBABILITIES = {"float32": "probabilities", "uint8": "probabilities_uint8"}
+"""By the type of the pixels."""
 
 OUTPUTS = {
     SEGMENT: {
@@ -26,7 +29,7 @@ OUTPUTS = {
         "message_bytes": ("bytes", 1),
     },
     CUTOUT: {"cutout_bytes": ("bytes", 1), "status": ("int", 1), "message_bytes": ("bytes", 1)},
-    PROBABILITIES: {"probabilities": ("float", 4)},
+    **{signature: {"probabilities": ("float", 4)} for signature in PROBABILITIES.values()},
 }  # fmt: skip
 """By signature and name: what the output consists of, and its number of axes; the first axis is the photos'."""
 
@@ -38,7 +41,8 @@ class Segmented:
     """A photo's mask, or why there is none.
 
     ``mask`` is uint8 (H, W) of the photo's size: 0/255 for one class, class ids for more; None unless ``status`` is 0.
-    ``score`` is the mean confidence, in [0, 1]; ``coverage``, float32 (C,), the share of pixels of each class.
+    ``score`` is the mean confidence, in [0, 1]; ``coverage``, float32 (ids,), the share of the pixels of every class
+    id, the background's first: for one class, too, there are two.
     """
 
     mask: np.ndarray | None
@@ -118,11 +122,11 @@ def cut_out(outputs: Mapping[str, np.ndarray], rows: int) -> list[CutOut]:
     return results
 
 
-def probabilities(outputs: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """The answer of ``probabilities`` to pixels of ``shape`` (N, H, W, 3): float32 (N, H, W, C)."""
-    array = checked(outputs, PROBABILITIES, shape[0])["probabilities"]
-    if array.shape[:3] != shape[:3]:
-        raise _nonsense(f"probabilities {array.shape} for pixels {shape}")
+def probabilities(outputs: Mapping[str, np.ndarray], pixels: np.ndarray) -> np.ndarray:
+    """The answer to pixels (N, H, W, 3): float32 (N, H, W, C)."""
+    array = checked(outputs, PROBABILITIES[pixels.dtype.name], len(pixels))["probabilities"]
+    if array.shape[:3] != pixels.shape[:3]:
+        raise _nonsense(f"probabilities {array.shape} for pixels {pixels.shape}")
     return array
 
 

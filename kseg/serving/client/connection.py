@@ -99,15 +99,18 @@ class Client:
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Each class's probability in each pixel, float32 (N, H, W, C), of pixels (N, H, W, 3), RGB in [0, 255].
 
-        float32 or uint8, as the model was exported for: they are sent as they are.
+        Pixels are float32 or uint8, a quarter of the size to send. C is 1 for one class, or one per class id.
         """
-        if pixels.dtype not in (np.float32, np.uint8) or pixels.ndim != 4 or pixels.shape[3] != 3 or not pixels.size:
+        if (
+            pixels.dtype.name not in answers.PROBABILITIES
+            or pixels.ndim != 4
+            or pixels.shape[3] != 3
+            or not pixels.size
+        ):
             raise ServingError(
                 f"pixels {pixels.dtype} {pixels.shape}: float32 or uint8 (N, H, W, 3) expected, none of them 0"
             )
-        parts = self._ask(
-            answers.PROBABILITIES, "pixels", pixels, lambda found, part: answers.probabilities(found, part.shape)
-        )
+        parts = self._ask(answers.PROBABILITIES[pixels.dtype.name], "pixels", pixels, answers.probabilities)
         try:
             return np.concatenate(list(parts))
         except ValueError as error:

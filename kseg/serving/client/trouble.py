@@ -19,8 +19,6 @@ ADVICE = {
     "serving signature": "the model was exported without it; kseg-export makes it, cut-outs only for one class",
     "does not match signature": "the model takes other inputs; export it with kseg-export",
     "alias not found": "the model takes other inputs; export it with kseg-export",
-    "expects arg": "send pixels of the type and shape the model was exported for",
-    "not of expected type": "send pixels of the type and shape the model was exported for",
 }
 """Words of TensorFlow Serving's own messages, and what to do; in general, its log knows more."""
 

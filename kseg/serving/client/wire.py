@@ -1,10 +1,10 @@
-"""The few messages of TensorFlow and TensorFlow Serving that a client needs, with their official field numbers.
+"""The few messages of TensorFlow and TensorFlow Serving that kseg needs, with their official field numbers.
 
 The official Python modules for them import TensorFlow. These live in a pool of their own, so that both may be
 loaded in one process. Enums are written as the int32 they are on the wire; fields not named here are skipped.
 
 Sources: tensorflow/core/framework/{tensor,tensor_shape}.proto, tensorflow_serving/apis/{model,predict,
-get_model_status,prediction_log}.proto, tensorflow_serving/util/status.proto, google/protobuf/wrappers.proto.
+get_model_status,status,prediction_log}.proto, google/protobuf/wrappers.proto.
 """
 
 import re
@@ -35,7 +35,7 @@ MESSAGES = {
     "PredictRequest": "ModelSpec model_spec = 1; map TensorProto inputs = 2; repeated string output_filter = 3",
     "PredictResponse": "map TensorProto outputs = 1; ModelSpec model_spec = 2",
     "PredictLog": "PredictRequest request = 1; PredictResponse response = 2",
-    "PredictionLog": "PredictLog predict_log = 6",
+    "PredictionLog": "oneof log_type PredictLog predict_log = 6",
     "GetModelStatusRequest": "ModelSpec model_spec = 1",
     "StatusProto": "int32 error_code = 1; string error_message = 2",
     "ModelVersionStatus": "int64 version = 1; int32 state = 2; StatusProto status = 3",
