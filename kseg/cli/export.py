@@ -10,7 +10,8 @@ from kseg.cli.common import errors_as_messages, import_tensorflow
 if TYPE_CHECKING:
     import keras
 
-    from kseg.serving.verify import Sample
+    from kseg.serving.graph import Contract
+    from kseg.serving.verify import Sample, Verification
     from kseg.settings import Settings
     from kseg.training.run import Run
 
@@ -23,6 +24,7 @@ Examples:
   kseg-export runs/people-001 --to models/people --set export.precision=bfloat16
   kseg-export runs/people-001 --to models/people --label stable --keep 3
   kseg-export --rollback --to models/people
+  kseg-export runs/people-001 --to people.tflite --format litert
   cd models && docker compose up
 
 The version is written to a hidden folder, compared with the trained network in a process of its own, and only then
@@ -37,7 +39,7 @@ given its number, so that a server never sees half of one. Server files are writ
     required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The model's folder, such as models/people; its versions are 1, 2, ...",
+    help="The model's folder, such as models/people, whose versions are 1, 2, ...; or a file, with --format.",
 )
 @click.option(
     "--set",
@@ -57,6 +59,14 @@ given its number, so that a server never sees half of one. Server files are writ
 @click.option(
     "--label", metavar="NAME", help="Let a label, such as stable, point at the new version; canary always does."
 )
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["savedmodel", "litert"]),
+    default="savedmodel",
+    show_default=True,
+    help="litert: one .tflite file, pixels in and probabilities out, for phones.",
+)
 @click.option("--keep", type=click.IntRange(min=1), metavar="N", help="Remove all but the newest N versions.")
 @click.option("--rollback", is_flag=True, help="Publish an earlier version anew, instead of a run.")
 @click.option(
@@ -71,6 +81,7 @@ def main(
     keep: int | None,
     rollback: bool,
     version: int | None,
+    kind: str,
 ) -> None:
     """Publish the best network of RUN as the next version in a folder that TensorFlow Serving watches."""
     if (run_path is None) != rollback:
@@ -81,10 +92,11 @@ def main(
         if run_path is None:
             from kseg.serving.versions import rollback as publish_again
 
-            published = publish_again(model_dir, version)
+            finish(publish_again(model_dir, version), keep)
+        elif kind == "savedmodel":
+            finish(export_run(run_path, model_dir, overrides, roots, label), keep)
         else:
-            published = export_run(run_path, model_dir, overrides, roots, label)
-        finish(published, keep)
+            convert_run(run_path, model_dir, kind, overrides, roots)
 
 
 def export_run(
@@ -94,7 +106,6 @@ def export_run(
     import_tensorflow()
     from kseg.cli.card import card_of
     from kseg.serving.export import export
-    from kseg.serving.graph import Contract
     from kseg.serving.labels import label_export, require_labels
     from kseg.serving.versions import publish
     from kseg.training.run import Run
@@ -103,8 +114,7 @@ def export_run(
     require_labels(labels)
     run = Run(run_path)
     settings = settings_of(run, overrides, roots)
-    data, chosen = settings.data, settings.export
-    contract = Contract(data.class_ids, data.image_size, data.resize, chosen.threshold, chosen.max_pixels)
+    chosen, contract = settings.export, contract_of(settings)
     model = best_network(run, settings)
     samples = sample_photos(run, settings)
     click.echo(f"{run.path}: {model.name} in {chosen.precision}; writing it and comparing it on {len(samples)} photos")
@@ -114,14 +124,41 @@ def export_run(
             folder, model, contract, samples, precision=chosen.precision, batch_sizes=chosen.batch_sizes
         )
         card_of(run, settings, verification, model_dir.resolve().name).write(folder)
-        click.echo(
-            f"the same as the trained network but for {verification.changed_share:.3%} of the masks' pixels; "
-            f"probabilities differ by up to {verification.largest_difference:.2g}"
-        )
+        report(verification)
 
     published = publish(model_dir, write)
     label_export(model_dir, int(published.name), labels)
     return published
+
+
+def convert_run(run_path: Path, path: Path, kind: str, overrides: tuple[str, ...], roots: tuple[Path, ...]) -> None:
+    """From the run to one file of another runtime."""
+    import_tensorflow()
+    from kseg.serving.formats import export_file
+    from kseg.training.run import Run
+
+    run = Run(run_path)
+    settings = settings_of(run, overrides, roots)
+    model, samples = best_network(run, settings), sample_photos(run, settings)
+    verification = export_file(path, kind, model, contract_of(settings), samples)
+    report(verification)
+    click.echo(f"wrote {path}: float32 pixels (1, {settings.data.image_size[0]}, {settings.data.image_size[1]}, 3) in")
+
+
+def contract_of(settings: "Settings") -> "Contract":
+    """What the settings say of a network besides its weights."""
+    from kseg.serving.graph import Contract
+
+    data, chosen = settings.data, settings.export
+    return Contract(data.class_ids, data.image_size, data.resize, chosen.threshold, chosen.max_pixels)
+
+
+def report(verification: "Verification") -> None:
+    """Say how near the export is to the trained network."""
+    click.echo(
+        f"the same as the trained network but for {verification.changed_share:.3%} of the masks' pixels; "
+        f"probabilities differ by up to {verification.largest_difference:.2g}"
+    )
 
 
 def finish(published: Path, keep: int | None) -> None:
