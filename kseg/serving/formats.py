@@ -97,7 +97,7 @@ def _decide(probabilities: np.ndarray, contract: Contract) -> np.ndarray:
 
 
 def _to_litert(function: Any) -> bytes:
-    return tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module()).convert()
 
 
 def _load_litert(content: bytes) -> Runner:
