@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-import runpy
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,7 +28,7 @@ import json, runpy, sys
 path, *sys.argv[1:] = sys.argv[1:]
 sys.argv[0] = path
 runpy.run_path(path, run_name="__main__")
-print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+print(json.dumps(sorted({name.partition(".")[0] for name, module in sys.modules.items() if module is not None})))
 """
 
 
@@ -134,13 +134,13 @@ def test_weights_are_stored_once_and_in_their_precision(exact, rounded):
 
 def test_a_version_that_drifts_is_not_published(exact, tmp_path, monkeypatch):
     """The network changes after its weights were taken: one BatchNorm of the encoder, by a little."""
-    norm = next(layer for layer in exact.model.layers if layer.name.endswith("bn") or "norm" in layer.name)
+    norm = next(layer for layer in exact.model.layers if isinstance(layer, keras.layers.BatchNormalization))
     before = norm.get_weights()
 
     class Damaging(export_module.ServedNetwork):
         def signatures(self):
             made = super().signatures()
-            norm.set_weights([values * 1.2 for values in before])
+            norm.set_weights([values * 1.05 for values in before])
             return made
 
     monkeypatch.setattr(export_module, "ServedNetwork", Damaging)
@@ -159,7 +159,7 @@ def test_a_version_that_drifts_is_not_published(exact, tmp_path, monkeypatch):
     [
         ({"largest_difference": 1.01e-4}, "probabilities differ by up to 0.000101"),
         ({"changed_share": 0.00101}, "share of changed mask pixels is 0.00101"),
-        ({"largest_difference": float("nan")}, "nan"),
+        ({"largest_difference": float("nan")}, "differ by up to nan"),
         ({"changed_share": float("nan"), "precision": "bfloat16"}, "export with --set export.precision=float32"),
         ({"changed_share": 0.0051, "precision": "bfloat16"}, "at most 0.005 is accepted in bfloat16"),
     ],
@@ -182,12 +182,6 @@ def test_a_sample_that_the_version_refuses(exact):
     broken = Sample(good.content[:-40], good.picture)
     with pytest.raises(ExportError, match=r"refuses sample photo 1: the PNG picture of \d+ bytes is .* \(4\)"):
         verify(exact.folder, exact.model, BINARY, "float32", [good, broken])
-
-
-def test_session_run_alone_imports_neither_keras_nor_kseg():
-    before = set(sys.modules)
-    runpy.run_path(session_run.__file__)
-    assert not {name for name in set(sys.modules) - before if name.startswith(("keras", "kseg"))}
 
 
 def warm_up(folder):

@@ -166,10 +166,8 @@ def test_names_types_and_shapes_of_all_that_goes_in_and_comes_out(loaded):
         ]
         for name, signature in loaded.signatures.items()
     }  # fmt: skip
-    photos, verdict = (
-        {"image_bytes": ("string", [None])},
-        {"status": ("int32", [None]), "message_bytes": ("string", [None])},
-    )
+    strings, numbers = ("string", [None]), ("float32", [None])
+    photos, verdict = {"image_bytes": strings}, {"status": ("int32", [None]), "message_bytes": strings}
     assert found == {
         "serving_default": [
             photos,
