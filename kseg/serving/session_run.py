@@ -13,7 +13,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
+
+if __name__ == "__main__":
+    # TensorFlow itself imports Keras where there is one; here it is not to be found, and kseg neither.
+    sys.modules |= dict.fromkeys(("keras", "tf_keras", "kseg"))  # type: ignore[arg-type]
+
+import tensorflow as tf  # noqa: E402
 
 
 def run(folder: str, inputs: dict[str, Any]) -> dict[str, Any]:
