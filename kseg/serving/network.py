@@ -76,8 +76,12 @@ def _steps(model: keras.Model, dtype: tf.DType) -> Iterator[_Step]:
         last = norm.name if norm else name
         relu = follower(last, layers.ReLU)
         renamed |= {part.name: name for part in (norm, relu) if part}
-        exact = layer is model.layers[-1]
-        yield _Step(name, inputs, _convolution(layer, norm, relu is not None, tf.float32 if exact else dtype))
+        if layer is not model.layers[-1]:
+            yield _Step(name, inputs, _convolution(layer, norm, relu is not None, dtype))
+        elif isinstance(layer, layers.Conv2D) and layer.filters == 1 and norm is None and relu is None:
+            yield _Step(name, inputs, _to_one_channel(layer))
+        else:
+            yield _Step(name, inputs, _convolution(layer, norm, relu is not None, tf.float32))
 
 
 def _sources(layer: keras.Layer) -> list[str]:
@@ -92,8 +96,7 @@ def _operation(layer: keras.Layer, dtype: tf.DType) -> Operation:
     """What a layer without a kernel does."""
     match layer:
         case layers.Rescaling():
-            scale, offset = (np.asarray(value, np.float32) for value in (layer.scale, layer.offset))
-            return lambda x: tf.cast(x * scale + offset, dtype)
+            return _rescaling(layer, dtype)
         case layers.ZeroPadding2D():
             return lambda x: tf.pad(x, [[0, 0], *map(list, layer.padding), [0, 0]])
         case layers.GroupNormalization():
@@ -107,6 +110,32 @@ def _operation(layer: keras.Layer, dtype: tf.DType) -> Operation:
         case layers.Concatenate():
             return lambda *parts: tf.concat(parts, axis=-1)
     raise ExportError(f"layer {layer.name} is a {type(layer).__name__}, which kseg's networks have none of")
+
+
+def _rescaling(layer: layers.Rescaling, dtype: tf.DType) -> Operation:
+    """Every channel's scale and offset, in float32, as a 1x1 convolution: one parallel kernel.
+
+    A product and a sum with a vector of three values, as they are written, take several times as long.
+    """
+    channels = layer.input.shape[-1]
+    kernel = (np.eye(channels) * np.asarray(layer.scale)).astype(np.float32)[None, None]
+    offset = np.broadcast_to(np.asarray(layer.offset, np.float32), [channels])
+    return lambda x: tf.cast(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), offset), dtype)
+
+
+def _to_one_channel(layer: layers.Conv2D) -> Operation:
+    """A float32 convolution to a single channel, each of the inputs' channels apart, and then summed.
+
+    Convolutions compute 16 channels of output at a time, and one alone would take as long as 16.
+    """
+    kernel, bias = _folded(layer, None, output_axis=3)
+    strides, padding = [1, *layer.strides, 1], layer.padding.upper()
+
+    def convolve(x: tf.Tensor) -> tf.Tensor:
+        parts = tf.nn.depthwise_conv2d(tf.cast(x, tf.float32), kernel, strides, padding)
+        return tf.reduce_sum(parts, axis=-1, keepdims=True) + bias
+
+    return convolve
 
 
 def _convolution(

@@ -58,9 +58,19 @@ def test_nothing_is_left_but_convolutions_on_constants():
     graph = tf.function(as_constants(model, "bfloat16"), input_signature=[spec]).get_concrete_function().graph
     kinds = {operation.type for operation in graph.get_operations()}
     assert not kinds & {"ReadVariableOp", "VarHandleOp", "FusedBatchNormV3", "Rsqrt", "Conv2DBackpropInput"}
-    kernels = [operation.inputs[1] for operation in graph.get_operations() if operation.type == "Conv2D"]
+    convolutions = {"Conv2D", "DepthwiseConv2dNative"}
+    kernels = [operation.inputs[1] for operation in graph.get_operations() if operation.type in convolutions]
     assert {kernel.op.type for kernel in kernels} == {"Const"}
-    assert [kernel.dtype for kernel in kernels] == [tf.bfloat16] * (len(kernels) - 1) + [tf.float32]
+    # but for the pixels' normalisation and the last layer
+    assert [kernel.dtype for kernel in kernels] == [tf.float32, *[tf.bfloat16] * (len(kernels) - 2), tf.float32]
+
+
+def test_pixels_of_another_number_of_channels():
+    model = trained(encoder="resnet18", channels=4, **SMALL)
+    images = np.random.default_rng(5).uniform(0, 255, (1, 32, 64, 4)).astype(np.float32)
+    expected = model.predict(images, verbose=0)
+    found = tf.function(as_constants(model))(images).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 def test_a_convolution_with_two_readers_keeps_its_own_output():
