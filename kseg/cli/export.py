@@ -161,6 +161,8 @@ def settings_of(run: "Run", overrides: tuple[str, ...], roots: tuple[Path, ...])
 
 def best_network(run: "Run", settings: "Settings") -> "keras.Model":
     """The run's best network, in float32 whatever it was trained in."""
+    import warnings
+
     import keras
 
     from kseg.errors import ExportError
@@ -169,8 +171,10 @@ def best_network(run: "Run", settings: "Settings") -> "keras.Model":
     keras.config.set_dtype_policy("float32")
     model = build_segmenter(num_classes=settings.data.num_classes, **settings.model.network)
     try:
-        model.load_weights(run.best_model)
-    except (OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a layer that is not in the file would keep its random weights
+            model.load_weights(run.best_model)
+    except Exception as error:  # Keras, h5py, zipfile and zlib have each their own for a damaged file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(
             f"{run.best_model}: cannot be read as the network of {run.settings_file}: {reason}; train it again"
