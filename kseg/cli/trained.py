@@ -1,5 +1,6 @@
 """A run that has a network, opened for its export."""
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,8 +64,10 @@ def best_network(run: Run, settings: Settings) -> keras.Model:
     keras.config.set_dtype_policy("float32")
     model = build_segmenter(num_classes=settings.data.num_classes, **settings.model.network)
     try:
-        model.load_weights(run.best_model)
-    except (OSError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a layer that is not in the file would keep its random weights
+            model.load_weights(run.best_model)
+    except Exception as error:  # Keras, h5py, zipfile and zlib have each their own for a damaged file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(
             f"{run.best_model}: cannot be read as the network of {run.settings_file}: {reason}; train it again"

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     # TensorFlow itself imports Keras where there is one; here it is not to be found, and kseg neither.
     sys.modules |= dict.fromkeys(("keras", "tf_keras", "kseg"))  # type: ignore[arg-type]
 
-import tensorflow as tf  # noqa: E402
+import tensorflow as tf
 
 
 def run(folder: str, inputs: dict[str, Any]) -> dict[str, Any]:
