@@ -42,10 +42,10 @@ given its number, so that a server never sees half of one. Server files are writ
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["savedmodel", "litert"]),
+    type=click.Choice(["savedmodel", "litert", "onnx"]),
     default="savedmodel",
     show_default=True,
-    help="litert: one .tflite file, pixels in and probabilities out, for phones.",
+    help="litert (.tflite) or onnx: one file, pixels in and probabilities out, for phones or other servers.",
 )
 @click.option("--keep", type=click.IntRange(min=1), metavar="N", help="Remove all but the newest N versions.")
 @click.option("--rollback", is_flag=True, help="Publish an earlier version anew, instead of a run.")

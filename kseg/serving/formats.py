@@ -24,6 +24,10 @@ Runner = Callable[[np.ndarray], np.ndarray]
 """float32 pixels (1, H, W, 3) in [0, 255] to float32 probabilities (1, H, W, C)."""
 
 
+OPSET = 18
+"""Of ONNX's operators: what runtimes of the last years know."""
+
+
 class Format(NamedTuple):
     """A kind of file: how its name ends, the extra that brings its runtime, how it is made and how it is run."""
 
@@ -115,7 +119,25 @@ def _load_litert(content: bytes) -> Runner:
     return run
 
 
+def _to_onnx(function: Any) -> bytes:
+    from tf2onnx.convert import from_graph_def
+
+    (source,), (result,) = function.inputs, function.outputs
+    graph = function.graph.as_graph_def()
+    model, _ = from_graph_def(graph, input_names=[source.name], output_names=[result.name], opset=OPSET)
+    return model.SerializeToString()
+
+
+def _load_onnx(content: bytes) -> Runner:
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(content, providers=["CPUExecutionProvider"])
+    (source,) = session.get_inputs()
+    return lambda pixels: session.run(None, {source.name: pixels})[0]
+
+
 FORMATS: Mapping[str, Format] = {
     "litert": Format(".tflite", "litert", ("ai_edge_litert.interpreter",), _to_litert, _load_litert),
+    "onnx": Format(".onnx", "onnx", ("tf2onnx", "onnxruntime"), _to_onnx, _load_onnx),
 }
 """Other runtimes that kseg exports to."""

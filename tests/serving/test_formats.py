@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from onnxruntime import InferenceSession
 from served import SMALL, trained
 
 from kseg.data.synthetic import draw_scene
@@ -16,26 +17,37 @@ def photos(count=3):
     return [Sample(b"", draw_scene(0, index, 90, 70)[0]) for index in range(count)]
 
 
-@pytest.mark.parametrize(("contract", "classes"), [(BINARY, 1), (PARTS, 4)])
-def test_litert_gives_the_same_probabilities_as_keras(tmp_path, contract, classes):
-    model = trained(num_classes=classes, **SMALL)
-    path = tmp_path / "people.tflite"
-    verification = formats.export_file(path, "litert", model, contract, photos())
-    assert verification.photos == 3
-    assert verification.largest_difference < 1e-4
-    assert verification.changed_share <= 0.001
-
+def run_litert(path, pixels):
     interpreter = Interpreter(model_path=str(path))
     interpreter.allocate_tensors()
     (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
-    assert source["shape"].tolist() == [1, *contract.image_size, 3]
-    pixels = np.random.default_rng(0).uniform(0, 255, source["shape"]).astype(np.float32)
+    assert source["shape"].tolist() == list(pixels.shape)
     interpreter.set_tensor(source["index"], pixels)
     interpreter.invoke()
+    return interpreter.get_tensor(result["index"])
+
+
+def run_onnx(path, pixels):
+    session = InferenceSession(path)
+    (source,) = session.get_inputs()
+    assert source.shape == list(pixels.shape)
+    return session.run(None, {source.name: pixels})[0]
+
+
+@pytest.mark.parametrize(("kind", "ending", "run"), [("litert", ".tflite", run_litert), ("onnx", ".onnx", run_onnx)])
+@pytest.mark.parametrize(("contract", "classes"), [(BINARY, 1), (PARTS, 4)])
+def test_the_same_probabilities_as_keras(tmp_path, kind, ending, run, contract, classes):
+    model = trained(num_classes=classes, **SMALL)
+    path = tmp_path / f"people{ending}"
+    verification = formats.export_file(path, kind, model, contract, photos())
+    assert verification.photos == 3
+    assert verification.largest_difference < 1e-4
+    assert verification.changed_share <= 0.001
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, *contract.image_size, 3)).astype(np.float32)
     logits = model.predict(pixels, verbose=0).astype(np.float64)
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     expected = 1 / (1 + np.exp(-logits)) if classes == 1 else powers / powers.sum(axis=-1, keepdims=True)
-    np.testing.assert_allclose(interpreter.get_tensor(result["index"]), expected, atol=1e-4)
+    np.testing.assert_allclose(run(path, pixels), expected, atol=1e-4)
 
 
 def test_a_file_that_drifts_is_not_written(tmp_path, monkeypatch):
