@@ -3,10 +3,9 @@
     python benchmarks/accuracy.py --data DIR --out DIR [--torch-python PATH] [--keras-python PATH]
 
 Every contender is trained with every seed, in a process of its own, and validated after every epoch on every tenth
-picture. Contenders: kseg (--config) and kseg-brief (configs/people.toml); with --torch-python smp-unet and smp-linknet
-(segmentation_models_pytorch, the brief's recipe), smp-unet-recipe and smp-linknet-recipe (with those ingredients of
---config that can be carried over: learning rate, schedule, weight decay, moving average, loss, clipping, horizontal
-flip; no other augmentation); with --keras-python sm-unet and sm-linknet (segmentation_models 1.0, the brief's recipe).
+picture. Contenders: kseg (--config), and with the brief's recipe kseg-brief (configs/people.toml); with --torch-python
+smp-unet and smp-linknet (segmentation_models_pytorch); with --keras-python sm-unet and sm-linknet (segmentation_models
+1.0).
 A run that has ended is not repeated: give the same command again to go on after an interruption.
 """
 
@@ -40,22 +39,19 @@ KSEG_TRAIN = "from kseg.cli.train import main; main(prog_name='kseg-train')"
 
 
 class Contender(NamedTuple):
-    """Where it runs, which network of its library, and whether with --config's recipe or the brief's."""
+    """Where it runs, and which network of its library."""
 
     environment: str
-    network: str
-    recipe: bool
+    network: str = ""
 
 
 CONTENDERS = {
-    "kseg": Contender("kseg", "", True),
-    "kseg-brief": Contender("kseg", "", False),
-    "smp-unet": Contender("torch", "unet", False),
-    "smp-linknet": Contender("torch", "linknet", False),
-    "smp-unet-recipe": Contender("torch", "unet", True),
-    "smp-linknet-recipe": Contender("torch", "linknet", True),
-    "sm-unet": Contender("keras", "unet", False),
-    "sm-linknet": Contender("keras", "linknet", False),
+    "kseg": Contender("kseg"),
+    "kseg-brief": Contender("kseg"),
+    "smp-unet": Contender("torch", "unet"),
+    "smp-linknet": Contender("torch", "linknet"),
+    "sm-unet": Contender("keras", "unet"),
+    "sm-linknet": Contender("keras", "linknet"),
 }
 SCRIPTS = {"torch": HERE / "peers" / "smp_train.py", "keras": HERE / "peers" / "keras_sm_train.py"}
 
@@ -119,44 +115,16 @@ def overrides_of(options: argparse.Namespace, seed: int) -> list[str]:
     return overrides + ([f"training.steps_per_epoch={options.steps_per_epoch}"] if options.steps_per_epoch else [])
 
 
-def settings_of(contender: Contender, options: argparse.Namespace, seed: int) -> tuple[Path, Settings]:
+def settings_of(name: str, options: argparse.Namespace, seed: int) -> tuple[Path, Settings]:
     """The file and settings of a contender's recipe. Leaves if they read pictures otherwise than the peers do."""
-    config = options.config if contender.recipe else BRIEF
-    settings = load_settings(config, overrides_of(options, seed), options.data)
+    config = BRIEF if name == "kseg-brief" else options.config
+    settings = load_settings(config, overrides_of(options, seed), options.data or ())
     ours = DataSettings(roots=settings.data.roots, image_size=settings.data.image_size)
     if settings.data.model_copy(update={"classes": ours.classes, "cache": ours.cache}) != ours:
         sys.exit(f"{config}: [data] reads or splits the pictures otherwise than by default, which the peers do not")
     if settings.data.num_classes > 1 or settings.training.early_stopping or settings.training.steps_per_execution > 1:
         sys.exit(f"{config}: classes, early_stopping or steps_per_execution make it another task or another length")
     return config, settings
-
-
-def portable_recipe(config: Path, settings: Settings) -> list[str]:
-    """Arguments of smp_train.py with the ingredients of kseg's settings that it knows. Leaves if there are others."""
-    from kseg.objectives import losses  # here and not at the top: it brings TensorFlow, which takes seconds
-
-    training = settings.training
-    loss = losses.parse_loss(training.loss, num_classes=1)
-    terms = zip(loss.losses, loss.weights, strict=True) if isinstance(loss, losses.WeightedSum) else [(loss, 1.0)]
-    (entropy, weight), *others = terms
-    regions = [part for part, _ in others]
-    if type(entropy) is not losses.CrossEntropy or weight != 1.0 or len(regions) > 1:
-        sys.exit(f"{config}: training.loss: only bce, and bce + W dice, are known to the peers")
-    if any(type(part) is not losses.DiceLoss or part.per_image for part in regions):
-        sys.exit(f"{config}: training.loss: beside bce, only dice over the batch is known to the peers")
-    if training.schedule == "plateau" or training.label_smoothing or training.class_weights:
-        sys.exit(f"{config}: a plateau schedule, label smoothing and class weights are not known to the peers")
-    arguments = {
-        "learning-rate": training.learning_rate,
-        "schedule": training.schedule,
-        "warmup-epochs": training.warmup_epochs,
-        "weight-decay": training.weight_decay,
-        "ema": training.ema,
-        "flip": settings.augmentation.horizontal_flip,
-        **({"clip-norm": training.clip_norm} if training.clip_norm else {}),
-        **({"dice-weight": others[0][1], "dice-smooth": regions[0].smooth} if regions else {}),
-    }
-    return [f"--{name}={value}" for name, value in arguments.items()]
 
 
 Plan = tuple[list[str], Any]
@@ -171,7 +139,7 @@ def plan_run(name: str, options: argparse.Namespace, seed: int, samples: Path) -
 
 
 def plan_kseg(name: str, options: argparse.Namespace, seed: int, folder: Path) -> Plan:
-    config, settings = settings_of(CONTENDERS[name], options, seed)
+    config, settings = settings_of(name, options, seed)
     command = [sys.executable, "-c", KSEG_TRAIN, str(config), "--run", str(folder / "run")]
     for root in options.data:
         command += ["--data", str(root)]
@@ -186,7 +154,6 @@ def plan_peer(name: str, options: argparse.Namespace, seed: int, folder: Path, s
     arguments = [f"--name={name}", f"--network={contender.network}", f"--seed={seed}", f"--epochs={options.epochs}"]
     arguments += [f"--batch={BATCH}"]
     arguments += [f"--steps-per-epoch={options.steps_per_epoch}"] if options.steps_per_epoch else []
-    arguments += portable_recipe(*settings_of(contender, options, seed)) if contender.recipe else []
     program = [options.pythons[contender.environment], str(SCRIPTS[contender.environment])]
     return [*program, *arguments, f"--samples={samples}", f"--out={folder / 'scores.json'}"], arguments
 
@@ -261,6 +228,12 @@ def scores_of(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in files if file.exists()]
 
 
+def ingredients(options: argparse.Namespace) -> str:
+    """What kseg's recipe has and the brief's has not."""
+    recipe, brief = (settings_of(name, options, options.seeds[0])[1] for name in ("kseg", "kseg-brief"))
+    return ", ".join(f"{key} = {value}" for key, value in difference(recipe, brief).items())
+
+
 def main() -> None:
     options = parse_arguments()
     ended = [True]
@@ -276,9 +249,7 @@ def main() -> None:
             sys.exit(str(error))
     runs = {name: scores_of(name, options) for name in options.names}
     table.print_table(runs)
-    for recipe, what in [(False, "the better SMP with the brief's recipe"), (True, "the better SMP with kseg's")]:
-        rivals = [name for name, contender in CONTENDERS.items() if contender[::2] == ("torch", recipe)]
-        table.print_lead(runs, rivals, what)
+    table.print_lead(runs, ["smp-unet", "smp-linknet"], ingredients(options))
     sys.exit(0 if all(ended) else 1)
 
 

@@ -27,10 +27,9 @@ def replacing(path: Path, size: int = 0) -> Iterator[Path]:
             with temporary.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        flush_one(temporary)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        flush_one(path.parent)
     except OSError as error:
         raise KsegError(
             f"{path}: cannot be written: {error.strerror or error}; "
@@ -56,9 +55,17 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
     write_text(path, text.getvalue())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut: the folder's entry, too, must reach the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def flush(folder: Path) -> None:
+    """Put every file and folder in ``folder``, and itself, on the disk, so that a power cut leaves them whole."""
+    for path, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            flush_one(Path(path, name))
+        flush_one(Path(path))
+
+
+def flush_one(path: Path) -> None:
+    """Put one file, or the names in one folder (after a rename), on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -12,6 +12,9 @@ from kseg.data.synthetic import draw_scene
 COMMAND = [sys.executable, "-c", "from kseg.cli.train import main; main(prog_name='kseg-train')"]
 """kseg-train of the kseg under test, whether or not its script is on the PATH."""
 
+EXPORT = [sys.executable, "-c", "from kseg.cli.export import main; main(prog_name='kseg-export')"]
+"""kseg-export, likewise."""
+
 SMALL = (
     *("--set", "data.image_size=[32, 32]"),
     *("--set", "model.encoder=resnet18"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kseg.cli.train import main
+from kseg.cli import export, predict, train
 from kseg.config import load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -14,25 +14,33 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
 
 
+COMMANDS = {"kseg-train": train.main, "kseg-export": export.main, "kseg-predict": predict.main}
+
+
 def shown_commands():
-    """Every kseg-train line of the README's shell blocks, of the help's examples, and of the configs' first lines."""
+    """Every kseg command of the README's shell blocks, of the helps' examples, and of the configs' first lines."""
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
-    lines = [*blocks.splitlines(), *(main.epilog or "").splitlines()]
+    lines = blocks.splitlines()
+    lines += [line for command in COMMANDS.values() for line in (command.epilog or "").splitlines()]
     lines += [config.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for config in CONFIGS]
-    commands = [line[line.index("kseg-train") :] for line in lines if re.search(r"(^|/|\s)kseg-train ", line)]
-    return sorted({command for command in commands if "configs/" in command})
+    found = (re.search(rf"(?:^|/|\s)({name} .*)", line) for line in lines for name in COMMANDS)
+    return sorted({match[1] for match in found if match})
 
 
 @pytest.mark.parametrize("command", shown_commands())
 def test_a_shown_command_parses_and_its_settings_load(command, monkeypatch):
     monkeypatch.chdir(ROOT)
-    arguments = shlex.split(command, comments=True)[1:]
-    parameters = main.make_context("kseg-train", arguments).params
-    load_settings(parameters["config"], parameters["overrides"], parameters["roots"])
+    name, *arguments = shlex.split(command, comments=True)
+    parameters = COMMANDS[name].make_context(name, arguments).params
+    if name == "kseg-train":
+        load_settings(parameters["config"], parameters["overrides"], parameters["roots"])
 
 
 def test_enough_commands_are_shown():
-    assert len(shown_commands()) >= 7
+    shown = [command.split()[0] for command in shown_commands()]
+    assert all(
+        shown.count(name) >= least for name, least in (("kseg-train", 7), ("kseg-export", 5), ("kseg-predict", 3))
+    )
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

@@ -41,15 +41,18 @@ def print_table(runs: Runs) -> None:
     print("\n".join(_row(name, group) for name, group in runs.items() if group))
 
 
-def print_lead(runs: Runs, rivals: Sequence[str], what: str) -> None:
-    """Print how far kseg's mean is ahead of the best of some rivals'; nothing if either has no runs."""
+def print_lead(runs: Runs, rivals: Sequence[str], ingredients: str) -> None:
+    """Print how far kseg's mean is ahead of the best rival's, and what of that is the recipe's, as far as known."""
     means = {
         name: statistics.mean(best_of(run)["iou_per_image"] for run in group) for name, group in runs.items() if group
     }
     known = [name for name in rivals if name in means]
-    if known and "kseg" in means:
-        best = max(known, key=means.__getitem__)
-        print(f"\nkseg - {best} ({what}): {means['kseg'] - means[best]:+.4f} IoU per image")
+    if not known or "kseg" not in means:
+        return
+    best = max(known, key=means.__getitem__)
+    print(f"\nkseg - {best}: {means['kseg'] - means[best]:+.4f} IoU per image")
+    gain = f"{means['kseg'] - means['kseg-brief']:+.4f} of it: " if "kseg-brief" in means else ""
+    print(f"What made the difference, {gain}{ingredients}. What each is worth: docs/experiments.md")
 
 
 def _row(name: str, runs: Sequence[dict[str, Any]]) -> str:

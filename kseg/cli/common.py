@@ -3,15 +3,29 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn, TypeVar
 
 import click
 
 from kseg.errors import KsegError
 
+Command = TypeVar("Command", bound=Callable[..., object])
+
 INTERRUPTED = 130
 """The exit status of a program ended by Ctrl-C: 128 + SIGINT."""
+
+
+def data_option(explained: str) -> Callable[[Command], Command]:
+    """``--data DIR``, any number of times, as ``roots``."""
+    place = click.Path(path_type=Path)
+    return click.option("--data", "roots", multiple=True, type=place, metavar="DIR", help=explained)
+
+
+def set_option(explained: str) -> Callable[[Command], Command]:
+    """``--set KEY=VALUE``, any number of times, as ``overrides``."""
+    return click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=explained)
 
 
 def import_tensorflow() -> None:

@@ -5,17 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kseg.cli.common import errors_as_messages, import_tensorflow
+from kseg.cli.common import data_option, errors_as_messages, import_tensorflow, set_option
 
 if TYPE_CHECKING:
-    import keras
-
-    from kseg.serving.verify import Sample
-    from kseg.settings import Settings
-    from kseg.training.run import Run
-
-COMPARED = 8
-"""Photos that the exported network is compared on; each costs about a second."""
+    from kseg.cli.trained import Trained
+    from kseg.serving.verify import Verification
 
 EXAMPLES = """\b
 Examples:
@@ -23,6 +17,7 @@ Examples:
   kseg-export runs/people-001 --to models/people --set export.precision=bfloat16
   kseg-export runs/people-001 --to models/people --label stable --keep 3
   kseg-export --rollback --to models/people
+  kseg-export runs/people-001 --to people.tflite --format litert
   cd models && docker compose up
 
 The version is written to a hidden folder, compared with the trained network in a process of its own, and only then
@@ -37,25 +32,20 @@ given its number, so that a server never sees half of one. Server files are writ
     required=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The model's folder, such as models/people; its versions are 1, 2, ...",
+    help="The model's folder, such as models/people, whose versions are 1, 2, ...; or a file, with --format.",
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a setting of the export, such as export.precision=bfloat16; may be given several times.",
-)
-@click.option(
-    "--data",
-    "roots",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the run's pictures are now, if they were moved: some of them are compared.",
-)
+@set_option("Change a setting of the export, such as export.precision=bfloat16; may be given several times.")
+@data_option("Where the run's pictures are now, if they were moved: some of them are compared.")
 @click.option(
     "--label", metavar="NAME", help="Let a label, such as stable, point at the new version; canary always does."
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["savedmodel", "litert", "onnx"]),
+    default="savedmodel",
+    show_default=True,
+    help="litert (.tflite) or onnx: one file, pixels in and probabilities out, for phones or other servers.",
 )
 @click.option("--keep", type=click.IntRange(min=1), metavar="N", help="Remove all but the newest N versions.")
 @click.option("--rollback", is_flag=True, help="Publish an earlier version anew, instead of a run.")
@@ -71,6 +61,7 @@ def main(
     keep: int | None,
     rollback: bool,
     version: int | None,
+    kind: str,
 ) -> None:
     """Publish the best network of RUN as the next version in a folder that TensorFlow Serving watches."""
     if (run_path is None) != rollback:
@@ -81,10 +72,11 @@ def main(
         if run_path is None:
             from kseg.serving.versions import rollback as publish_again
 
-            published = publish_again(model_dir, version)
+            finish(publish_again(model_dir, version), keep)
+        elif kind == "savedmodel":
+            finish(export_run(run_path, model_dir, overrides, roots, label), keep)
         else:
-            published = export_run(run_path, model_dir, overrides, roots, label)
-        finish(published, keep)
+            convert_run(run_path, model_dir, kind, overrides, roots)
 
 
 def export_run(
@@ -93,35 +85,61 @@ def export_run(
     """From the run to its published version: network, sample photos, SavedModel, comparison, card, number, labels."""
     import_tensorflow()
     from kseg.cli.card import card_of
+    from kseg.cli.trained import open_trained
     from kseg.serving.export import export
-    from kseg.serving.graph import Contract
     from kseg.serving.labels import label_export, require_labels
     from kseg.serving.versions import publish
-    from kseg.training.run import Run
 
     labels = (label,) if label else ()
     require_labels(labels)
-    run = Run(run_path)
-    settings = settings_of(run, overrides, roots)
-    data, chosen = settings.data, settings.export
-    contract = Contract(data.class_ids, data.image_size, data.resize, chosen.threshold, chosen.max_pixels)
-    model = best_network(run, settings)
-    samples = sample_photos(run, settings)
-    click.echo(f"{run.path}: {model.name} in {chosen.precision}; writing it and comparing it on {len(samples)} photos")
+    trained = open_trained(run_path, overrides, roots)
+    chosen = trained.settings.export
+    announce(trained, chosen.precision)
 
     def write(folder: Path) -> None:
         verification = export(
-            folder, model, contract, samples, precision=chosen.precision, batch_sizes=chosen.batch_sizes
+            folder,
+            trained.model,
+            trained.contract,
+            trained.samples,
+            precision=chosen.precision,
+            batch_sizes=chosen.batch_sizes,
         )
-        card_of(run, settings, verification, model_dir.resolve().name).write(folder)
-        click.echo(
-            f"the same as the trained network but for {verification.changed_share:.3%} of the masks' pixels; "
-            f"probabilities differ by up to {verification.largest_difference:.2g}"
-        )
+        card_of(trained.run, trained.settings, verification, model_dir.resolve().name).write(folder)
+        report(verification)
 
     published = publish(model_dir, write)
     label_export(model_dir, int(published.name), labels)
     return published
+
+
+def convert_run(run_path: Path, path: Path, kind: str, overrides: tuple[str, ...], roots: tuple[Path, ...]) -> None:
+    """From the run to one file of another runtime."""
+    import_tensorflow()
+    from kseg.cli.trained import open_trained
+    from kseg.serving.formats import export_file
+
+    trained = open_trained(run_path, overrides, roots)
+    announce(trained, "float32")
+    report(export_file(path, kind, trained.model, trained.contract, trained.samples))
+    height, width = trained.contract.image_size
+    click.echo(f"wrote {path}: pixels in [0, 255], float32 (1, {height}, {width}, 3), to probabilities")
+
+
+def announce(trained: "Trained", precision: str) -> None:
+    """Say what is going to happen."""
+    click.echo(
+        f"{trained.run.path}: {trained.model.name} in {precision}; writing it and comparing it on "
+        f"{len(trained.samples)} photos"
+    )
+
+
+def report(verification: "Verification") -> None:
+    """Say how near the export is to the trained network."""
+    click.echo(
+        f"the same as the trained network but for {verification.changed_share:.3%} of the masks' pixels; "
+        f"probabilities differ by up to {verification.largest_difference:.2g}"
+    )
 
 
 def finish(published: Path, keep: int | None) -> None:
@@ -140,65 +158,3 @@ def finish(published: Path, keep: int | None) -> None:
         + (f"; removed {', '.join(map(str, removed))}" if removed else "")
         + f"; server files are in {model_dir.resolve().parent}"
     )
-
-
-def settings_of(run: "Run", overrides: tuple[str, ...], roots: tuple[Path, ...]) -> "Settings":
-    """The settings of a run that has a network, with the export's own changed as asked."""
-    from kseg.config import load_settings
-    from kseg.errors import ConfigError, ExportError
-
-    if not run.settings_file.exists():
-        raise ExportError(
-            f"{run.path}: holds no run; name a folder that kseg-train has written, such as runs/people-001"
-        )
-    if not run.best_model.exists():
-        raise ExportError(f"{run.path}: has no {run.best_model.name} yet; let kseg-train finish an epoch first")
-    for text in overrides:
-        if not text.startswith("export."):
-            raise ConfigError(f"--set {text}: the network is trained already; only export.* can be chosen now")
-    return load_settings(run.settings_file, overrides, roots)
-
-
-def best_network(run: "Run", settings: "Settings") -> "keras.Model":
-    """The run's best network, in float32 whatever it was trained in."""
-    import keras
-
-    from kseg.errors import ExportError
-    from kseg.models.segmenter import build_segmenter
-
-    keras.config.set_dtype_policy("float32")
-    model = build_segmenter(num_classes=settings.data.num_classes, **settings.model.network)
-    try:
-        model.load_weights(run.best_model)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(
-            f"{run.best_model}: cannot be read as the network of {run.settings_file}: {reason}; train it again"
-        ) from None
-    return model
-
-
-def sample_photos(run: "Run", settings: "Settings") -> "list[Sample]":
-    """Some of the run's validation pictures, or, if they are not there any more, drawn scenes."""
-    import cv2
-    import numpy as np
-
-    from kseg.data.sources import open_source
-    from kseg.data.synthetic import draw_scene
-    from kseg.errors import KsegError
-    from kseg.serving.verify import Sample
-
-    try:
-        source = open_source(settings.data, settings.synthetic)
-        kept = run.read_data() or {"validation": source.names}
-        names = [name for name in kept["validation"] if name in source.names]
-        chosen = names[:: max(1, -(-len(names) // COMPARED))]
-        pictures = [source.load(source.names.index(name)).picture for name in chosen]
-        if not pictures:
-            raise KsegError("none of the run's validation pictures is there")
-    except KsegError as error:
-        click.echo(f"compared on drawn scenes, since the run's pictures cannot be read: {error}", err=True)
-        pictures = [draw_scene(0, index, 480, 640)[0] for index in range(COMPARED)]
-    # PNG, so that both see the very same pixels
-    contents = [cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes() for picture in pictures]
-    return [Sample(content, np.ascontiguousarray(picture)) for content, picture in zip(contents, pictures, strict=True)]

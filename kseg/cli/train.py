@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kseg.cli.common import errors_as_messages, import_tensorflow, interrupted
+from kseg.cli.common import data_option, errors_as_messages, import_tensorflow, interrupted, set_option
 
 if TYPE_CHECKING:
     from kseg.settings import Settings
@@ -28,21 +28,8 @@ RUNS = Path("runs")
 
 @click.command(epilog=EXAMPLES)
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "--data",
-    "roots",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder with images/ and masks/; may be given several times.",
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a setting, such as training.epochs=5; may be given several times.",
-)
+@data_option("Folder with images/ and masks/; may be given several times.")
+@set_option("Change a setting, such as training.epochs=5; may be given several times.")
 @click.option(
     "--run",
     "run_path",

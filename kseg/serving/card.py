@@ -136,7 +136,7 @@ def _how_to_call(card: Card) -> str:
             'The reply has one prediction per photo; its `mask_bytes` is `{"b64": ...}`, a PNG in base64:',
             _fenced("sh", curl),
             "By gRPC, which is faster (`PredictionService.Predict`, on port 8500), from Python or the command line:",
-            _fenced("sh", f"kseg-predict --server grpc://localhost:8500/{card.name}@stable photo.jpg"),
+            _fenced("sh", f"kseg-predict photo.jpg --server grpc://localhost:8500/{card.name}@stable --out masks"),
         ]
     )
 

@@ -128,20 +128,3 @@ def reporting(folder: Path) -> Iterator[None]:
         place = error.filename if outside else folder
         fix = _FIXES.get(error.errno or 0, "choose another folder")
         raise ExportError(f"{place}: {error.strerror or error}; {fix}; {_UNTOUCHED}") from error
-
-
-def flush(folder: Path) -> None:
-    """Put every file and folder in ``folder``, and itself, on the disk, so that a power cut leaves them whole."""
-    for path, _, files in os.walk(folder, topdown=False):
-        for name in files:
-            flush_one(Path(path, name))
-        flush_one(Path(path))
-
-
-def flush_one(path: Path) -> None:
-    """Put one file, or the names in one folder, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

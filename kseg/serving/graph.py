@@ -64,6 +64,10 @@ class ServedNetwork:
         # One function for all signatures, so that the weights are stored once.
         pixels = tf.TensorSpec([None, None, None, 3], tf.float32, name="pixels")
         self._network = tf.function(network, input_signature=[pixels], autograph=False)
+        content = tf.TensorSpec([], tf.string, name="content")
+        self._decode = tf.function(
+            lambda content: decode_photo(content, contract.max_pixels), input_signature=[content], autograph=False
+        )
 
     def signatures(self) -> dict[str, Any]:
         """The concrete functions to save, by the name of their signature."""
@@ -116,7 +120,7 @@ class ServedNetwork:
             box = place(size, self.contract.image_size, self.contract.resize)
             alpha, _ = restore_in_strips(logits, size, box, self._alpha)
             # Decoded a second time: keeping all photos of a batch until here would take their memory together.
-            photo = decode_photo(content, self.contract.max_pixels)
+            photo = self._decode(content)
             cut = tf.concat([photo.pixels, alpha[..., None]], axis=-1)
             return {"cutout_bytes": tf.io.encode_png(cut, compression=COMPRESSION)}
 
@@ -139,7 +143,7 @@ class ServedNetwork:
         size = self.contract.image_size
 
         def read(content: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            photo: Photo = decode_photo(content, self.contract.max_pixels)
+            photo: Photo = self._decode(content)
             sides = tf.shape(photo.pixels)[:2]
             fitted = tf.cond(
                 photo.status == int(Status.OK),

@@ -13,6 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+if __name__ == "__main__":
+    # TensorFlow itself imports Keras where there is one; here it is not to be found, and kseg neither.
+    sys.modules |= dict.fromkeys(("keras", "tf_keras", "kseg"))  # type: ignore[arg-type]
+
 import tensorflow as tf
 
 

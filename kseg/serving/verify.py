@@ -58,7 +58,11 @@ class Verification:
             ("share of changed mask pixels is", self.changed_share, CHANGED_SHARE[self.precision]),
         ):
             if not value <= bound:  # a NaN is refused, too
-                advice = "export with --precision float32" if self.precision != "float32" else "please report this"
+                advice = (
+                    "export with --set export.precision=float32"
+                    if self.precision != "float32"
+                    else "please report this"
+                )
                 raise ExportError(
                     f"the exported network does not answer as the trained one: {what} {value:.3g} on {self.photos} "
                     f"photos, at most {bound:g} is accepted in {self.precision}; nothing was published; {advice}"

@@ -16,11 +16,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from kseg.errors import ExportError
-from kseg.files import write_text
+from kseg.files import flush, flush_one, write_text
 from kseg.serving.folder import (
     GRAPH,
-    flush,
-    flush_one,
     highest_number,
     locked,
     model_name,

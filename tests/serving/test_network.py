@@ -2,26 +2,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from served import trained
 
 from kseg.errors import ExportError
 from kseg.models.segmenter import build_segmenter
 from kseg.serving.network import as_constants
 
 SMALL = {"widths": (16, 16, 16, 16, 16)}
-
-
-def trained(**settings):
-    """A network whose every weight and statistic is its own, as after a training."""
-    keras.utils.set_random_seed(3)
-    model = build_segmenter(**settings)
-    dice = np.random.default_rng(3)
-    for variable in model.variables:
-        name = variable.path.rpartition("/")[2]
-        if name in {"gamma", "moving_variance"}:
-            variable.assign(dice.uniform(0.5, 1.2, variable.shape))
-        elif name in {"beta", "moving_mean", "bias"}:
-            variable.assign(dice.normal(0, 0.2, variable.shape))
-    return model
 
 
 def pixels(height, width):

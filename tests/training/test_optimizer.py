@@ -46,6 +46,22 @@ def test_decay_shrinks_kernels_and_nothing_else():
         np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6, err_msg=variable.path)
 
 
+def test_muon_for_kernels_is_a_setting():
+    shape = 3, 3, 32, 32
+    # channels whose gradients differ by a hundred
+    gradient = (np.random.default_rng(0).normal(size=shape) * np.geomspace(1, 0.01, 32)).astype(np.float32)
+    steps = {}
+    for name in ("adam", "muon"):
+        kernel = keras.Variable(np.zeros(shape), dtype="float32", name="kernel")
+        build_optimizer(TrainingSettings(optimizer=name, learning_rate=0.1), 10, 10).apply([gradient], [kernel])
+        steps[name] = kernel.numpy().reshape(-1, 32)
+    # the first step of Adam is the gradient's sign, of Muon a matrix with all singular values within 0.4 to 1.6
+    assert np.median(np.abs(steps["adam"])) == pytest.approx(0.1, rel=1e-3)
+    values = np.linalg.svd(steps["muon"], compute_uv=False)
+    assert values.max() < 4 * values.min()
+    assert np.sqrt((steps["muon"] ** 2).mean()) == pytest.approx(0.2 * 0.1, rel=0.3)
+
+
 def test_clipping_bounds_the_norm_of_all_gradients_together():
     optimizer = build_optimizer(TrainingSettings(clip_norm=1.0), 10, 10)
     assert optimizer.global_clipnorm == 1.0

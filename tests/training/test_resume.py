@@ -22,6 +22,7 @@ RECIPE = (
     "--set", "training.schedule=cosine",
     "--set", "training.warmup_epochs=1.0",
     "--set", "training.ema=0.9",
+    "--set", "training.optimizer=muon",
     "--set", "augmentation.rotation=20.0",
     "--set", "augmentation.brightness=0.2",
 )  # fmt: skip

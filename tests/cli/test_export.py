@@ -1,0 +1,254 @@
+"""kseg-export as its users meet it: help, what is published, messages, exit statuses."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from served import Loaded
+from support import EXPORT, SMALL, kseg_train, make_photos
+
+from kseg.cli.export import main
+from kseg.serving.card import Card
+from kseg.serving.labels import read_labels, set_labels
+from kseg.serving.versions import origin_of, versions
+
+
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory):
+    """A run of one epoch on pictures beside it."""
+    home = tmp_path_factory.mktemp("export")
+    make_photos(home / "photos", 12)
+    (home / "small.toml").write_text("")
+    options = ("--set", "training.epochs=1", "--set", "data.validation_every=4", "--run", "run")
+    done = kseg_train("small.toml", "--data", "photos", *SMALL, *options, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return home / "run"
+
+
+@pytest.fixture(scope="module")
+def first(trained_run):
+    """What kseg-export, as a process of its own, says of its first version, and the model's folder."""
+    model_dir = trained_run.parent / "models" / "people"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [*EXPORT, "run", "--to", "models/people"]
+    done = subprocess.run(command, cwd=trained_run.parent, env=environment, capture_output=True, text=True, check=False)
+    return done, model_dir
+
+
+def export(*arguments):
+    """Run the command in this process, which has loaded TensorFlow already."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="kseg-export")
+
+
+def refusal(*arguments):
+    """What the user reads on standard error when something is wrong: status 1, no traceback."""
+    result = export(*arguments)
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.stderr.startswith("kseg-export: ")
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def published(model_dir):
+    """Whatever a server would see, and what an export would have left behind."""
+    return sorted(path.name for path in model_dir.iterdir() if path.name != ".lock") if model_dir.is_dir() else []
+
+
+def test_help_has_examples_and_loads_no_tensorflow():
+    script = (
+        "import sys\nfrom kseg.cli.export import main\n"
+        "try: main(['--help'], prog_name='kseg-export')\n"
+        "finally: print({'tensorflow', 'keras', 'pydantic', 'numpy'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "Examples:" in done.stdout
+    assert "--rollback" in done.stdout
+    assert done.stdout.endswith("set()\n")
+
+
+def test_the_first_version_is_all_there_and_nothing_but_kseg_speaks(first, trained_run):
+    done, model_dir = first
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "published models/people/1, labelled canary and stable" in done.stdout
+    assert "comparing it on 3 photos" in done.stdout
+    assert "the same as the trained network but for 0.000% of the masks' pixels" in done.stdout
+    assert published(model_dir) == ["1", "labels.json"]
+    names = {str(path.relative_to(model_dir / "1")) for path in (model_dir / "1").rglob("*") if path.is_file()}
+    assert names >= {
+        "saved_model.pb", "variables/variables.index", "assets.extra/tf_serving_warmup_requests",
+        "assets.extra/model_card.json", "assets.extra/model_card.md",
+    }  # fmt: skip
+    assert {"compose.yaml", "models.config", "batching.config", "monitoring.config"} <= set(
+        os.listdir(model_dir.parent)
+    )
+
+
+def test_the_card_says_what_the_run_and_the_comparison_found(first, trained_run):
+    card = Card.read(first[1] / "1")
+    assert card.scores == json.loads((trained_run / "result.json").read_text())["scores"]
+    assert "val_jaccard" in card.scores
+    assert card.verification["photos"] == 3
+    assert card.verification["precision"] == card.precision == "float32"
+    assert 0 <= card.verification["largest_difference"] <= 1e-4
+    assert 0 <= card.verification["changed_share"] <= 1e-3
+    assert (card.name, card.classes, card.image_size) == ("people", ("person",), (32, 32))
+    assert (card.data["training"], card.data["validation"]) == (9, 3)
+    assert card.encoder_weights is None
+    assert set(card.signatures) == {"serving_default", "cutout", "probabilities", "probabilities_uint8"}
+
+
+def test_the_published_version_answers_with_a_mask_of_the_photos_size(first, trained_run):
+    content = (trained_run.parent / "photos" / "images" / "p003.jpg").read_bytes()
+    loaded = Loaded(first[1] / "1")
+    assert set(loaded.signatures) == set(Card.read(first[1] / "1").signatures)
+    answer = loaded("serving_default", [content])
+    assert cv2.imdecode(np.frombuffer(answer["mask_bytes"][0], np.uint8), cv2.IMREAD_UNCHANGED).shape == (48, 40)
+
+
+def test_a_models_life(first, trained_run):
+    """A second version in bfloat16 whose pictures are gone, back to the first, forth again, and old ones removed."""
+    model_dir = first[1]
+    photos = trained_run.parent / "photos"
+    photos.rename(photos.with_name("elsewhere"))
+    try:
+        result = export(trained_run, "--to", model_dir, "--set", "export.precision=bfloat16", "--label", "trial")
+    finally:
+        photos.with_name("elsewhere").rename(photos)
+    assert result.exit_code == 0, result.output
+    assert "compared on drawn scenes, since the run's pictures cannot be read: " in result.stderr
+    assert "no such folder" in result.stderr
+    assert "comparing it on 8 photos" in result.stdout
+    assert f"published {model_dir}/2, labelled canary and trial" in result.stdout
+    assert Card.read(model_dir / "2").precision == "bfloat16"
+    assert read_labels(model_dir) == {"stable": 1, "canary": 2, "trial": 2}
+
+    command = [*EXPORT, "--rollback", "--to", "people"]
+    done = subprocess.run(command, cwd=model_dir.parent, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "published people/3, labelled canary and stable" in done.stdout
+    assert origin_of(model_dir, 3) == 1
+    assert (model_dir / "3" / "saved_model.pb").samefile(model_dir / "1" / "saved_model.pb")
+    assert read_labels(model_dir) == {"stable": 3, "canary": 3, "trial": 2}
+
+    assert "there is no version before 1" in refusal("--rollback", "--to", model_dir)
+    assert "has no version 9; there are 1, 2, 3" in refusal("--rollback", "--version", 9, "--to", model_dir)
+    result = export("--rollback", "--version", 2, "--to", model_dir, "--keep", 1)
+    assert result.exit_code == 0, result.output
+    assert origin_of(model_dir, 4) == 2
+    assert versions(model_dir) == [2, 3, 4]  # trial needs 2, and a server may still answer with 3
+    assert "removed 1" in result.stdout
+    set_labels(model_dir, ["stable", "canary", "trial"], 4)
+    result = export("--rollback", "--version", 4, "--to", model_dir, "--keep", 2)
+    assert versions(model_dir) == [2, 4, 5]  # where trial was before
+    assert "removed 3" in result.stdout
+
+
+def test_what_is_no_finished_run_is_refused(trained_run, tmp_path):
+    target = tmp_path / "people"
+    assert "nowhere: holds no run; name a folder that kseg-train has written" in refusal(
+        tmp_path / "nowhere", "--to", target
+    )
+    (tmp_path / "begun").mkdir()
+    shutil.copy(trained_run / "settings.toml", tmp_path / "begun")
+    message = refusal(tmp_path / "begun", "--to", target)
+    assert "begun: has no best.keras yet; let kseg-train finish an epoch first" in message
+    assert published(target) == []
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "no archive", "flipped bytes", "other network"])
+def test_a_damaged_network_is_refused(damage, trained_run, tmp_path):
+    shutil.copytree(trained_run, tmp_path / "run")
+    best = tmp_path / "run" / "best.keras"
+    content = bytearray(best.read_bytes())
+    if damage == "empty":
+        content.clear()
+    elif damage == "truncated":
+        del content[len(content) // 2 :]
+    elif damage == "no archive":
+        content[:] = b"no network" * 100
+    elif damage == "flipped bytes":
+        for at in range(20_000, len(content) - 20_000, 5000):
+            content[at] ^= 0xFF
+    best.write_bytes(content)
+    if damage == "other network":
+        settings = tmp_path / "run" / "settings.toml"
+        settings.write_text(settings.read_text().replace('encoder = "resnet18"', 'encoder = "resnet34"'))
+    message = refusal(tmp_path / "run", "--to", tmp_path / "people")
+    assert f"{best}: cannot be read as the network of {tmp_path}/run/settings.toml" in message
+    assert "train it again" in message
+    assert len(message.splitlines()) == 1
+    assert published(tmp_path / "people") == []
+
+
+def test_a_target_that_cannot_be_one_is_refused(trained_run, tmp_path):
+    (tmp_path / "file").touch()
+    assert f"{tmp_path}/file: is a file; name a folder" in refusal(trained_run, "--to", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b""
+    assert "is the name of a version" in refusal(trained_run, "--to", tmp_path / "people" / "7")
+    (tmp_path / "people" / "3").mkdir(parents=True)
+    assert "holds no saved_model.pb" in refusal(trained_run, "--to", tmp_path / "people")
+    assert published(tmp_path / "people") == ["3"]
+
+
+def test_options_that_make_no_sense_are_refused(trained_run, tmp_path):
+    target = tmp_path / "people"
+    assert "--set training.epochs=3: the network is trained already; only export.*" in refusal(
+        trained_run, "--to", target, "--set", "training.epochs=3"
+    )
+    message = refusal(trained_run, "--to", target, "--set", "export.precision=int4")
+    assert "--set export.precision=int4" in message
+    assert "float32" in message
+    assert "unknown setting export.precison (did you mean precision?)" in refusal(
+        trained_run, "--to", target, "--set", "export.precison=bfloat16"
+    )
+    assert "'one two'" in refusal(trained_run, "--to", target, "--label", "one two")
+    assert "holds no version to go back to" in refusal("--rollback", "--to", target)
+    assert published(target) == []
+    for arguments in ((), (trained_run, "--rollback"), (trained_run, "--version", 1), (trained_run, "--keep", 0)):
+        result = export(*arguments, "--to", target)
+        assert result.exit_code == 2
+        assert "Usage: kseg-export" in result.stderr
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("size", ["20m", "48m"])
+def test_a_full_disk_is_said_and_leaves_nothing(size, trained_run, tmp_path):
+    """A real, small file system fills up under the graph, or, where that fits, under large warm-up requests."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        message = refusal(trained_run, "--to", disk / "people", "--set", "export.batch_sizes=[1000]")
+        assert "No space left on device; free some space there" in message
+        assert "what was published before is untouched" in message
+        assert len(message.splitlines()) == 1
+        assert published(disk / "people") == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_run_that_goes_on_has_no_scores_yet(trained_run, tmp_path):
+    """Its best network so far can be exported: only the comparison is left out here, since that is tested above."""
+    from kseg.cli.card import card_of
+    from kseg.config import load_settings
+    from kseg.serving.verify import Verification
+    from kseg.training.run import Run
+
+    shutil.copytree(trained_run, tmp_path / "run")
+    Path(tmp_path / "run" / "result.json").unlink()
+    run = Run(tmp_path / "run")
+    card = card_of(run, load_settings(run.settings_file), Verification("float32", 1, 0.0, 0.0), "people")
+    assert card.scores == {}
