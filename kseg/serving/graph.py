@@ -63,7 +63,11 @@ class ServedNetwork:
         self.contract = contract
         # One function for all signatures, so that the weights are stored once.
         pixels = tf.TensorSpec([None, None, None, 3], tf.float32, name="pixels")
-        self._network = tf.function(network, input_signature=[pixels], autograph=False)
+        # Not inlined: TensorFlow fuses convolution, bias, sum and ReLU in a function of its own, but in no graph
+        # that has a loop in it, as those that take photos have.
+        self._network = tf.function(
+            network, input_signature=[pixels], autograph=False, experimental_attributes={"_noinline": True}
+        )
         content = tf.TensorSpec([], tf.string, name="content")
         self._decode = tf.function(
             lambda content: decode_photo(content, contract.max_pixels), input_signature=[content], autograph=False
