@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kseg.cli.export import best_network
+from kseg.cli.trained import best_network
 from kseg.config import load_settings
 from kseg.data.fitting import fit_picture, place
 from kseg.data.sources import open_source
