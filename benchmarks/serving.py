@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of a contender's turn")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a contender's turn; it makes 3 calls at least")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--openvino-python", help="Python with openvino")
     parser.add_argument("--onnx-python", help="Python with onnxruntime")
@@ -197,6 +197,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
 
 def main() -> None:
     options = parse_arguments()
+    sys.stdout.reconfigure(line_buffering=True)  # tables as they come, into files, too
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])  # the contenders inherit it
     with tempfile.TemporaryDirectory(prefix="kseg-serving-") as folder:
         compare(Path(folder), options)

@@ -106,8 +106,7 @@ def answer_all(call: Call, inputs: Any, batch: int, path: str) -> None:
 
 
 def timed(call: Call, inputs: Any, seconds: float) -> dict[str, float]:
-    """The median time of a call, after two that are not counted, and the processors in use."""
-    call(inputs)
+    """The median time of a call, after one that is not counted, and the processors in use."""
     call(inputs)
     times = []
     started, used = time.perf_counter(), time.process_time()
