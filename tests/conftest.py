@@ -1,10 +1,11 @@
 """Small data made on the spot, and the real pictures where they are."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_serving import Fake
 from support import make_photos
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -23,6 +24,14 @@ def real_data() -> Path:
     if not path:
         pytest.skip("KSEG_TEST_DATA names no folder of real pictures")
     return Path(path)
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    """What the servers on loopback answer, faults included; whoever waits in them is let go at the end."""
+    fake = Fake()
+    yield fake
+    fake.release.set()
 
 
 @pytest.fixture

@@ -48,10 +48,8 @@ given its number, so that a server never sees half of one. Server files are writ
     help="litert (.tflite) or onnx: one file, pixels in and probabilities out, for phones or other servers.",
 )
 @click.option("--keep", type=click.IntRange(min=1), metavar="N", help="Remove all but the newest N versions.")
-@click.option("--rollback", is_flag=True, help="Publish an earlier version anew, instead of a run.")
-@click.option(
-    "--version", type=click.IntRange(min=0), metavar="N", help="Which, for --rollback.  [default: the last but one]"
-)
+@click.option("--rollback", is_flag=True, help="Publish the last version but one anew, instead of a run.")
+@click.option("--rollback-to", "earlier", type=click.IntRange(min=0), metavar="N", help="The same, with version N.")
 def main(
     run_path: Path | None,
     model_dir: Path,
@@ -60,23 +58,31 @@ def main(
     label: str | None,
     keep: int | None,
     rollback: bool,
-    version: int | None,
+    earlier: int | None,
     kind: str,
 ) -> None:
     """Publish the best network of RUN as the next version in a folder that TensorFlow Serving watches."""
-    if (run_path is None) != rollback:
-        raise click.UsageError("Give either a RUN to export, or --rollback.")
-    if version is not None and not rollback:
-        raise click.UsageError("--version belongs to --rollback; a run gets the next number.")
+    rollback = rollback or earlier is not None
+    require_sensible(run_path, rollback, kind, label, keep)
     with errors_as_messages():
         if run_path is None:
             from kseg.serving.versions import rollback as publish_again
 
-            finish(publish_again(model_dir, version), keep)
+            finish(publish_again(model_dir, earlier), keep)
         elif kind == "savedmodel":
             finish(export_run(run_path, model_dir, overrides, roots, label), keep)
         else:
             convert_run(run_path, model_dir, kind, overrides, roots)
+
+
+def require_sensible(run_path: Path | None, rollback: bool, kind: str, label: str | None, keep: int | None) -> None:
+    """Raise UsageError for options that would contradict each other, or be ignored."""
+    if (run_path is None) != rollback:
+        raise click.UsageError("Give either a RUN to export, or --rollback.")
+    if rollback and label:
+        raise click.UsageError("--label goes with a RUN; --rollback moves stable and canary, and no other label.")
+    if kind != "savedmodel" and (rollback or label or keep):
+        raise click.UsageError(f"--format {kind} writes one file: it has no versions to label, keep or roll back.")
 
 
 def export_run(

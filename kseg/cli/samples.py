@@ -1,6 +1,6 @@
 """From settings to samples ready to be read: opened, verified, split, and the split remembered by the run."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 import numpy as np
@@ -60,9 +60,14 @@ def open_samples(settings: Settings, run: Run | None = None) -> tuple[Loader, Sp
 
 def examples_of(loader: Loader, split: Split) -> Examples:
     """A few validation samples, spread evenly over all of them."""
-    places = np.linspace(0, len(split.validation) - 1, min(EXAMPLE_COUNT, len(split.validation))).round().astype(int)
-    samples = [loader.load(split.validation[place]) for place in places]
+    samples = [loader.load(index) for index in spread(split.validation, EXAMPLE_COUNT)]
     return Examples(np.stack([s.picture for s in samples]), np.stack([s.mask for s in samples]))
+
+
+def spread(indices: Sequence[int], most: int) -> list[int]:
+    """At most so many of some indices, evenly from the first to the last."""
+    places = np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(int)
+    return [indices[place] for place in places]
 
 
 def _verify(loader: Loader) -> dict[int, str]:

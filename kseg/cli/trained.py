@@ -9,6 +9,7 @@ import cv2
 import keras
 import numpy as np
 
+from kseg.cli.samples import spread
 from kseg.config import load_settings
 from kseg.data.sources import open_source
 from kseg.data.synthetic import draw_scene
@@ -79,10 +80,10 @@ def sample_photos(run: Run, settings: Settings) -> list[Sample]:
     """Some of the run's validation pictures, or, if they are not there any more, drawn scenes."""
     try:
         source = open_source(settings.data, settings.synthetic)
+        positions = {name: index for index, name in enumerate(source.names)}
         kept = run.read_data() or {"validation": source.names}
-        names = [name for name in kept["validation"] if name in source.names]
-        chosen = names[:: max(1, -(-len(names) // COMPARED))]
-        pictures = [source.load(source.names.index(name)).picture for name in chosen]
+        there = [positions[name] for name in kept["validation"] if name in positions]
+        pictures = [source.load(index).picture for index in spread(there, COMPARED)]
         if not pictures:
             raise KsegError("none of the run's validation pictures is there")
     except KsegError as error:

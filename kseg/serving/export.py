@@ -1,6 +1,5 @@
 """A trained network as a SavedModel that TensorFlow Serving serves: written, compared with Keras, and described."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,10 +35,7 @@ def export(
         ExportError: the version drifts from the network, or cannot be run.
     """
     served = ServedNetwork(as_constants(model, precision), contract)
-    try:
-        tf.saved_model.save(tf.Module(), str(folder), signatures=served.signatures())
-    except tf.errors.ResourceExhaustedError as error:
-        raise OSError(28, os.strerror(28), str(folder)) from error  # ENOSPC, as other writers of files report it
+    tf.saved_model.save(tf.Module(), str(folder), signatures=served.signatures())
     verification = verify(folder, model, contract, precision, samples)
     verification.require_close()
     write_warmup(folder, samples[0], contract, batch_sizes)

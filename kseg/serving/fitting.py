@@ -55,7 +55,9 @@ def restore_in_strips(
     def step(
         index: tf.Tensor, strips: tf.TensorArray, totals: tf.Tensor
     ) -> tuple[tf.Tensor, tf.TensorArray, tf.Tensor]:
-        rows = _rows(inner, photo, index * height, tf.minimum(photo[0], (index + 1) * height))
+        top, bottom = index * height, tf.minimum(photo[0], (index + 1) * height)
+        # the resizing made for whole pictures takes a third of the time
+        rows = tf.cond(count == 1, lambda: _whole(inner, photo), lambda: _rows(inner, photo, top, bottom))
         strip, counts = finish(rows)
         return index + 1, strips.write(index, strip), totals + counts
 
@@ -66,8 +68,13 @@ def restore_in_strips(
     return strips.concat(), totals
 
 
+def _whole(inner: tf.Tensor, photo: tf.Tensor) -> tf.Tensor:
+    """float32 (h, w, C) enlarged or reduced to ``photo``."""
+    return tf.raw_ops.ResizeBilinear(images=inner[None], size=photo, half_pixel_centers=True)[0]
+
+
 def _rows(inner: tf.Tensor, photo: tf.Tensor, top: tf.Tensor, bottom: tf.Tensor) -> tf.Tensor:
-    """Rows ``top`` to ``bottom`` of float32 (h, w, C) enlarged or reduced to ``photo``."""
+    """Rows ``top`` to ``bottom`` of what ``_whole`` would make."""
     edged = tf.pad(inner, [[1, 1], [1, 1], [0, 0]], "SYMMETRIC")  # centres beyond the outermost take their value
     sides = tf.cast(tf.shape(inner)[:2], tf.float32)
     scale = sides / tf.cast(photo, tf.float32)

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kseg.data.fitting import fit_picture, place
 from kseg.errors import ExportError
 from kseg.files import replacing
+from kseg.pictures import decide
 from kseg.serving.graph import Contract
 from kseg.serving.network import as_constants
-from kseg.serving.verify import Sample, Verification
+from kseg.serving.verify import Sample, Verification, largest_difference, network_pixels
 
 Runner = Callable[[np.ndarray], np.ndarray]
 """float32 pixels (1, H, W, 3) in [0, 255] to float32 probabilities (1, H, W, C)."""
@@ -72,32 +72,24 @@ def export_file(
 def _probabilities(model: keras.Model, contract: Contract) -> Any:
     """The concrete function that is converted: one picture of the network's size."""
     network = as_constants(model)
-    activation = tf.nn.sigmoid if contract.binary else tf.nn.softmax
     pixels = tf.TensorSpec([1, *contract.image_size, 3], tf.float32, name="pixels")
-    answer = tf.function(lambda pixels: {"probabilities": activation(network(pixels))}, autograph=False)
+    answer = tf.function(lambda pixels: {"probabilities": contract.probabilities(network(pixels))}, autograph=False)
     return answer.get_concrete_function(pixels)
 
 
 def _compare(run: Runner, model: keras.Model, contract: Contract, samples: Sequence[Sample]) -> Verification:
     """At the network's size, since the file knows no other."""
-    largest, changed, count = 0.0, 0, 0
-    activation = keras.ops.sigmoid if contract.binary else keras.ops.softmax
+    threshold = contract.threshold if contract.binary else 0.0
+    largest, changed = [], []
     for sample in samples:
-        box = place(sample.picture.shape[:2], contract.image_size, contract.resize)
-        pixels = fit_picture(sample.picture, contract.image_size, box)[None].astype(np.float32)
-        expected = keras.ops.convert_to_numpy(activation(model.predict_on_batch(pixels)))
+        pixels = network_pixels(contract, sample.picture)
+        expected = contract.probabilities(model.predict_on_batch(pixels)).numpy()
         found = run(pixels)
         if found.shape != expected.shape:
             raise ExportError(f"the converted network gives {found.shape}, not {expected.shape}; nothing was written")
-        largest = max(largest, float(np.abs(found - expected).max()))
-        ids, expected_ids = (_decide(probabilities, contract) for probabilities in (found, expected))
-        changed += int((ids != expected_ids).sum())
-        count += ids.size
-    return Verification("float32", len(samples), largest, changed / count)
-
-
-def _decide(probabilities: np.ndarray, contract: Contract) -> np.ndarray:
-    return probabilities[..., 0] > contract.threshold if contract.binary else probabilities.argmax(axis=-1)
+        largest.append(largest_difference(found, expected))
+        changed.append((decide(found - threshold) != decide(expected - threshold)).mean())
+    return Verification("float32", len(samples), max(largest), float(np.mean(changed)))
 
 
 def _to_litert(function: Any) -> bytes:

@@ -55,6 +55,10 @@ class Contract:
         """Whether it is one class against everything else."""
         return len(self.classes) == 2
 
+    def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
+        """Logits (..., C) to probabilities of the same shape: sigmoid for one class, softmax for more."""
+        return tf.nn.sigmoid(logits) if self.binary else tf.nn.softmax(logits)
+
 
 class ServedNetwork:
     """The signatures of a network; ``network`` takes float32 (B, H, W, 3) pixels to float32 (B, H, W, C) logits."""
@@ -140,7 +144,7 @@ class ServedNetwork:
         rows, columns = (tf.minimum(tf.range(-(-n // STRIDE) * STRIDE), n - 1) for n in (shape[1], shape[2]))
         continued = tf.gather(tf.gather(pixels, rows, axis=1), columns, axis=2)
         logits = self._network(tf.cast(continued, tf.float32))[:, : shape[1], : shape[2]]
-        return {"probabilities": tf.nn.sigmoid(logits) if self.contract.binary else tf.nn.softmax(logits)}
+        return {"probabilities": self.contract.probabilities(logits)}
 
     def _prepare(self, image_bytes: tf.Tensor) -> Tensors:
         """Every photo's logits at the network's size, its own size, status and message."""
@@ -199,13 +203,15 @@ class ServedNetwork:
 
     def _decide(self, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """A strip's mask, uint8 (rows, width), and the number of pixels of every class id, int64 (ids,)."""
-        count = len(self.contract.classes)
         if self.contract.binary:
-            ids = tf.cast(logits[..., 0] > logit(self.contract.threshold), tf.int32)
-        else:
-            ids = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            inside = logits[..., 0] > logit(self.contract.threshold)
+            of_class = tf.math.count_nonzero(inside, dtype=tf.int64)
+            counts = tf.stack([tf.size(inside, tf.int64) - of_class, of_class])
+            return tf.cast(inside, tf.uint8) * 255, counts
+        count = len(self.contract.classes)
+        ids = tf.argmax(logits, axis=-1, output_type=tf.int32)
         counts = tf.math.bincount(tf.reshape(ids, [-1]), minlength=count, maxlength=count, dtype=tf.int64)
-        return tf.cast(ids * 255 if self.contract.binary else ids, tf.uint8), counts
+        return tf.cast(ids, tf.uint8), counts
 
     def _alpha(self, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """A strip's opacity, uint8 (rows, width); nothing is counted."""
@@ -215,9 +221,9 @@ class ServedNetwork:
     def _confidence(self, logits: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
         """The mean probability of what is decided, over the photo at the network's size: float32 scalar."""
         inner = logits[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
+        there = self.contract.probabilities(inner)
         if not self.contract.binary:
-            return tf.reduce_mean(tf.reduce_max(tf.nn.softmax(inner), axis=-1))
-        there = tf.nn.sigmoid(inner)
+            return tf.reduce_mean(tf.reduce_max(there, axis=-1))
         return tf.reduce_mean(tf.where(there > self.contract.threshold, there, 1 - there))
 
 

@@ -35,20 +35,17 @@ def run(folder: str, inputs: dict[str, Any]) -> dict[str, Any]:
             outputs = {key: output.name for key, output in signature.outputs.items()}
             if source.dtype == tf.string.as_datatype_enum:
                 for key, value in session.run(outputs, {source.name: photos}).items():
-                    results |= _arrays(f"{name}/{key}", value)
+                    results.update(_named(f"{name}/{key}", value))
                 continue
             for label, batch in batches.items():
                 fed = batch.astype(tf.as_dtype(source.dtype).as_numpy_dtype)
                 for key, value in session.run(outputs, {source.name: fed}).items():
-                    results |= _arrays(f"{name}/{key}/{label}", value)
+                    results.update(_named(f"{name}/{key}/{label}", value))
     return results
 
 
-def _arrays(name: str, value: Any) -> dict[str, Any]:
-    return dict(_named(name, value))
-
-
 def _named(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The array under its name, or, of strings, each under its number."""
     if value.dtype != object:
         yield name, value
         return

@@ -14,9 +14,11 @@ import numpy as np
 
 from kseg.data.fitting import fit_picture, place, restore
 from kseg.errors import ExportError
+from kseg.pictures import decide
 from kseg.serving import session_run
 from kseg.serving.graph import Contract, logit
 from kseg.serving.photo.header import Status
+from kseg.settings import STRIDE
 
 TIMEOUT = 600
 """Seconds for loading the version and answering a few photos; a machine where that takes longer cannot serve."""
@@ -87,11 +89,11 @@ def verify(
     # Two sizes, one of them odd, made of the photos themselves: noise would not be what the network knows.
     batches = {f"pixels-{height}x{width}": _batch(samples, height, width) for height, width in ((64, 96), (75, 51))}
     answers = _answers(folder, samples, batches)
-    differences = [
-        _largest_difference(answers[f"{signature}/probabilities/{name}"], model, contract, batch)
-        for name, batch in batches.items()
-        for signature in ("probabilities", "probabilities_uint8")
-    ]
+    differences = []
+    for name, batch in batches.items():
+        expected = _expected_probabilities(model, contract, batch)
+        for signature in ("probabilities", "probabilities_uint8"):
+            differences.append(largest_difference(answers[f"{signature}/probabilities/{name}"], expected))
     changed, pixels = 0, 0
     for index, sample in enumerate(samples):
         if (status := int(answers["serving_default/status"][index])) != int(Status.OK):
@@ -108,19 +110,27 @@ def verify(
     return Verification(precision, len(samples), max(differences), changed / pixels)
 
 
+def network_pixels(contract: Contract, picture: np.ndarray) -> np.ndarray:
+    """A uint8 (H, W, 3) picture as the network sees it: float32 (1, *image_size, 3)."""
+    box = place(picture.shape[:2], contract.image_size, contract.resize)
+    return fit_picture(picture, contract.image_size, box)[None].astype(np.float32)
+
+
 def expected_logits(model: keras.Model, contract: Contract, picture: np.ndarray) -> np.ndarray:
     """What a network says of a uint8 (H, W, 3) picture, at the picture's own size: float32 (H, W, C) logits."""
     box = place(picture.shape[:2], contract.image_size, contract.resize)
-    fitted = fit_picture(picture, contract.image_size, box)[None].astype(np.float32)
-    return restore(model.predict_on_batch(fitted)[0], picture.shape[:2], box)
+    return restore(model.predict_on_batch(network_pixels(contract, picture))[0], picture.shape[:2], box)
 
 
 def expected_mask(model: keras.Model, contract: Contract, picture: np.ndarray) -> np.ndarray:
     """The mask, as served, that a network gives a uint8 (H, W, 3) picture: uint8 (H, W)."""
     logits = expected_logits(model, contract, picture)
-    if contract.binary:
-        return np.where(logits[..., 0] > logit(contract.threshold), 255, 0).astype(np.uint8)
-    return logits.argmax(axis=-1).astype(np.uint8)
+    return 255 * decide(logits - logit(contract.threshold)) if contract.binary else decide(logits)
+
+
+def largest_difference(answer: np.ndarray, expected: np.ndarray) -> float:
+    """Between two arrays; NaN, which no bound accepts, if their shapes are not the same."""
+    return float(np.abs(answer - expected).max()) if answer.shape == expected.shape else float("nan")
 
 
 def _batch(samples: Sequence[Sample], height: int, width: int) -> np.ndarray:
@@ -129,14 +139,12 @@ def _batch(samples: Sequence[Sample], height: int, width: int) -> np.ndarray:
     return np.stack([fit_picture(s.picture, shape, place(s.picture.shape[:2], shape, "stretch")) for s in samples[:2]])
 
 
-def _largest_difference(answer: np.ndarray, model: keras.Model, contract: Contract, batch: np.ndarray) -> float:
-    """Between the answered probabilities and those of the network on the batch, continued to multiples of 32."""
+def _expected_probabilities(model: keras.Model, contract: Contract, batch: np.ndarray) -> np.ndarray:
+    """The network's, of uint8 (N, H, W, 3) continued to multiples of 32: float32 (N, H, W, C)."""
     height, width = batch.shape[1:3]
-    continued = np.pad(batch, ((0, 0), (0, -height % 32), (0, -width % 32), (0, 0)), "edge")
-    logits = keras.ops.convert_to_tensor(model.predict_on_batch(continued.astype(np.float32)))
-    activation = keras.ops.sigmoid if contract.binary else keras.ops.softmax
-    expected = keras.ops.convert_to_numpy(activation(logits))[:, :height, :width]
-    return float(np.abs(answer - expected).max()) if answer.shape == expected.shape else float("nan")
+    continued = np.pad(batch, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), "edge")
+    logits = model.predict_on_batch(continued.astype(np.float32))
+    return contract.probabilities(logits).numpy()[:, :height, :width]
 
 
 def _answers(folder: Path, samples: Sequence[Sample], batches: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -37,7 +37,10 @@ from kseg.training.history import Row
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "pillow")
 
 MAY_CHANGE = {"training.epochs", "data.roots", "data.verify", "data.cache"}
-"""Settings that a resumed run may have otherwise: to train on, or where the same data is elsewhere now."""
+"""Settings that a resumed run may have otherwise: to train on, or where the same data is elsewhere now.
+
+Those of the export, which training does not look at, may change too.
+"""
 
 
 class Run:
@@ -167,7 +170,11 @@ def _newest(runs: Path, name: str) -> Path:
 
 
 def _require_same(settings: Settings, earlier: Settings, file: Path) -> None:
-    changed = {key: value for key, value in difference(settings, earlier).items() if key not in MAY_CHANGE}
+    changed = {
+        key: value
+        for key, value in difference(settings, earlier).items()
+        if key not in MAY_CHANGE and not key.startswith("export.")
+    }
     if "training.epochs" in difference(settings, earlier) and settings.training.schedule == "cosine":
         changed["training.epochs"] = settings.training.epochs  # the schedule is stretched over all epochs
     if changed:

@@ -140,14 +140,14 @@ def test_a_models_life(first, trained_run):
     assert read_labels(model_dir) == {"stable": 3, "canary": 3, "trial": 2}
 
     assert "there is no version before 1" in refusal("--rollback", "--to", model_dir)
-    assert "has no version 9; there are 1, 2, 3" in refusal("--rollback", "--version", 9, "--to", model_dir)
-    result = export("--rollback", "--version", 2, "--to", model_dir, "--keep", 1)
+    assert "has no version 9; there are 1, 2, 3" in refusal("--rollback-to", 9, "--to", model_dir)
+    result = export("--rollback-to", 2, "--to", model_dir, "--keep", 1)
     assert result.exit_code == 0, result.output
     assert origin_of(model_dir, 4) == 2
     assert versions(model_dir) == [2, 3, 4]  # trial needs 2, and a server may still answer with 3
     assert "removed 1" in result.stdout
     set_labels(model_dir, ["stable", "canary", "trial"], 4)
-    result = export("--rollback", "--version", 4, "--to", model_dir, "--keep", 2)
+    result = export("--rollback-to", 4, "--to", model_dir, "--keep", 2)
     assert versions(model_dir) == [2, 4, 5]  # where trial was before
     assert "removed 3" in result.stdout
 
@@ -213,10 +213,20 @@ def test_options_that_make_no_sense_are_refused(trained_run, tmp_path):
     assert "'one two'" in refusal(trained_run, "--to", target, "--label", "one two")
     assert "holds no version to go back to" in refusal("--rollback", "--to", target)
     assert published(target) == []
-    for arguments in ((), (trained_run, "--rollback"), (trained_run, "--version", 1), (trained_run, "--keep", 0)):
+    for arguments, said in {
+        (): "either a RUN",
+        (trained_run, "--rollback"): "either a RUN",
+        (trained_run, "--rollback-to", 1): "either a RUN",
+        (trained_run, "--keep", 0): "--keep",
+        ("--rollback", "--label", "trial"): "--label goes with a RUN",
+        ("--rollback", "--format", "onnx"): "--format onnx writes one file",
+        (trained_run, "--format", "litert", "--label", "trial"): "--format litert writes one file",
+        (trained_run, "--format", "litert", "--keep", 3): "--format litert writes one file",
+    }.items():
         result = export(*arguments, "--to", target)
         assert result.exit_code == 2
         assert "Usage: kseg-export" in result.stderr
+        assert said in result.stderr
     assert not target.exists()
 
 

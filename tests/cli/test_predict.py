@@ -10,18 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_serving import Fake, Grpc, Rest, expected_mask
+from fake_serving import Grpc, Rest, expected_mask
 
 from kseg.cli.predict import main
 
 COMMAND = [sys.executable, "-c", "from kseg.cli.predict import main; main(prog_name='kseg-predict')"]
-
-
-@pytest.fixture
-def fake():
-    fake = Fake()
-    yield fake
-    fake.release.set()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from fake_serving import Fake, Grpc, Rest, png, strings
+from fake_serving import Grpc, Rest, png, strings
 
 from kseg.errors import ServingError
 from kseg.serving.client import Client
@@ -19,13 +19,6 @@ from kseg.serving.client import Client
 PHOTO = png(np.full((8, 9, 3), 200, np.uint8))
 BITMAP = cv2.imencode(".bmp", np.zeros((8, 9), np.uint8))[1].tobytes()
 both = pytest.mark.parametrize("scheme", ["grpc", "http"])
-
-
-@pytest.fixture
-def fake():
-    fake = Fake()
-    yield fake
-    fake.release.set()
 
 
 @pytest.fixture

@@ -83,6 +83,8 @@ def test_resuming_with_other_settings_is_refused_but_more_epochs_are_not(runs, c
         Run.resume(None, "people", settings_with(config, "training.learning_rate=0.1"), runs)
     with Run.resume(None, "people", settings_with(config, "training.epochs=50"), runs) as run:
         assert load_settings(run.settings_file).training.epochs == 50
+    with Run.resume(None, "people", settings_with(config, "export.precision=bfloat16"), runs) as run:
+        assert load_settings(run.settings_file).export.precision == "bfloat16"
 
 
 def test_a_cosine_cannot_be_made_longer(runs, config):

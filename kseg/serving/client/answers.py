@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kseg.serving.client.trouble import OTHER_SERVER, TroubleError
+from kseg.serving.client.trouble import TroubleError, nonsense
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -86,10 +86,10 @@ def checked(outputs: Mapping[str, np.ndarray], signature: str, rows: int) -> dic
             )
         array = outputs[name]
         if array.dtype.kind not in _NUMPY_KINDS[kind]:
-            raise _nonsense(f"{name} is {array.dtype}, not {kind}")
+            raise nonsense(f"{name} is {array.dtype}, not {kind}")
         if array.ndim != axes or len(array) != rows:
             expected = ", ".join([str(rows), *["*"] * (axes - 1)])
-            raise _nonsense(f"{name} has the shape {array.shape}, not ({expected}), one row per photo sent")
+            raise nonsense(f"{name} has the shape {array.shape}, not ({expected}), one row per photo sent")
         found[name] = array if kind == "bytes" else array.astype({"float": np.float32, "int": np.int64}[kind])
     return found
 
@@ -126,7 +126,7 @@ def probabilities(outputs: Mapping[str, np.ndarray], pixels: np.ndarray) -> np.n
     """The answer to pixels (N, H, W, 3): float32 (N, H, W, C)."""
     array = checked(outputs, PROBABILITIES[pixels.dtype.name], len(pixels))["probabilities"]
     if array.shape[:3] != pixels.shape[:3]:
-        raise _nonsense(f"probabilities {array.shape} for pixels {pixels.shape}")
+        raise nonsense(f"probabilities {array.shape} for pixels {pixels.shape}")
     return array
 
 
@@ -139,16 +139,12 @@ def _decode(content: bytes, name: str, *, channels: int) -> np.ndarray:
         except cv2.error:  # larger than it decodes
             picture = None
     if picture is None:
-        raise _nonsense(f"{name}, {len(content)} bytes starting with {content[:8]!r}, is no PNG")
+        raise nonsense(f"{name}, {len(content)} bytes starting with {content[:8]!r}, is no PNG")
     found = 1 if picture.ndim == 2 else picture.shape[2]
     if picture.dtype != np.uint8 or found != channels:
-        raise _nonsense(f"{name} has {found} channels of {picture.dtype}, not {channels} of uint8")
+        raise nonsense(f"{name} has {found} channels of {picture.dtype}, not {channels} of uint8")
     return picture
 
 
 def _text(content: bytes) -> str:
     return content.decode("utf-8", errors="replace")
-
-
-def _nonsense(what: str) -> TroubleError:
-    return TroubleError(f"the answer makes no sense: {what}", OTHER_SERVER)

@@ -12,7 +12,7 @@ from kseg.serving.client import wire
 from kseg.serving.client.address import Address
 from kseg.serving.client.port import Column, VersionState
 from kseg.serving.client.tensors import from_tensor, to_tensor
-from kseg.serving.client.trouble import OTHER_SERVER, SEND_LESS, Deadline, TroubleError, advice_on
+from kseg.serving.client.trouble import OTHER_SERVER, SEND_LESS, Deadline, TroubleError, advice_on, nonsense
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
@@ -58,7 +58,7 @@ class GrpcPort:
         try:
             return {name: from_tensor(tensor) for name, tensor in response.outputs.items()}
         except ValueError as error:
-            raise _nonsense(str(error)) from None
+            raise nonsense(str(error)) from None
 
     def states(self, deadline: Deadline) -> list[VersionState]:
         """The model's versions; the server pays no attention to labels here."""
@@ -95,11 +95,7 @@ class GrpcPort:
         try:
             return answer.FromString(content)
         except DecodeError as error:
-            raise _nonsense(f"{len(content)} bytes that are no {answer.DESCRIPTOR.name} ({error})") from None
-
-
-def _nonsense(what: str) -> TroubleError:
-    return TroubleError(f"the answer makes no sense: {what}", OTHER_SERVER)
+            raise nonsense(f"{len(content)} bytes that are no {answer.DESCRIPTOR.name} ({error})") from None
 
 
 def _trouble(error: Any, deadline: Deadline) -> TroubleError:

@@ -19,7 +19,7 @@ import numpy as np
 
 from kseg.serving.client.address import Address
 from kseg.serving.client.port import Column, VersionState
-from kseg.serving.client.trouble import OTHER_SERVER, SEND_LESS, Deadline, TroubleError, advice_on
+from kseg.serving.client.trouble import OTHER_SERVER, SEND_LESS, Deadline, TroubleError, advice_on, nonsense
 
 PASSING = (429, 502, 503, 504)
 GLIMPSE = 300
@@ -47,7 +47,7 @@ class RestPort:
         body = json.dumps({"signature_name": signature, "inputs": columns}).encode()
         answer = _object(self._exchange("POST", f"{self._address.path}:predict", body, deadline))
         if "outputs" not in answer:
-            raise _nonsense(f"JSON with {sorted(answer)} in place of 'outputs'")
+            raise nonsense(f"JSON with {sorted(answer)} in place of 'outputs'")
         found = answer["outputs"]
         if not isinstance(found, dict):
             found = {outputs[0]: found}
@@ -62,7 +62,7 @@ class RestPort:
                 for entry in answer["model_version_status"]
             ]
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise _nonsense(f"JSON with {sorted(answer)}, which is no model's status") from None
+            raise nonsense(f"JSON with {sorted(answer)}, which is no model's status") from None
 
     def close(self) -> None:
         """Close the connections that wait for the next request."""
@@ -202,9 +202,9 @@ def _object(content: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError):
-        raise _nonsense(f"{_glimpse(content)!r} is no JSON") from None
+        raise nonsense(f"{_glimpse(content)!r} is no JSON") from None
     if not isinstance(answer, dict):
-        raise _nonsense(f"{_glimpse(content)!r} is no JSON object")
+        raise nonsense(f"{_glimpse(content)!r} is no JSON object")
     return answer
 
 
@@ -215,29 +215,25 @@ def _array(name: str, values: Any) -> np.ndarray:
     try:
         array = np.asarray(values)
     except ValueError:
-        raise _nonsense(f"{name} has rows of different lengths") from None
+        raise nonsense(f"{name} has rows of different lengths") from None
     # Without a type of ours: NumPy would read numbers from strings, and NaN from null.
     if array.dtype.kind not in "iuf":
-        raise _nonsense(f"{name} does not consist of numbers")
+        raise nonsense(f"{name} does not consist of numbers")
     with np.errstate(over="ignore"):  # Infinity is an answer, too
         return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
 def _byte_strings(name: str, values: Any) -> np.ndarray:
     if not isinstance(values, list):
-        raise _nonsense(f"{name} is no list")
+        raise nonsense(f"{name} is no list")
     strings = np.empty(len(values), object)
     for index, value in enumerate(values):
         try:
             strings[index] = base64.b64decode(value["b64"], validate=True)
         except (KeyError, TypeError, ValueError):
-            raise _nonsense(f"{name}[{index}] is no base64 object") from None
+            raise nonsense(f"{name}[{index}] is no base64 object") from None
     return strings
 
 
 def _glimpse(content: bytes) -> str:
     return " ".join(content[: 4 * GLIMPSE].decode("utf-8", errors="replace").split())[:GLIMPSE]
-
-
-def _nonsense(what: str) -> TroubleError:
-    return TroubleError(f"the answer makes no sense: {what}", OTHER_SERVER)

@@ -62,6 +62,11 @@ class Deadline:
         return TroubleError(f"no whole answer within {self.seconds:g} s", f"give it more time, or {SEND_LESS}")
 
 
+def nonsense(what: str) -> TroubleError:
+    """The trouble of an answer that nobody can read."""
+    return TroubleError(f"the answer makes no sense: {what}", OTHER_SERVER)
+
+
 def advice_on(message: str) -> str:
     """What to do about one of TensorFlow Serving's own messages."""
     known = (advice for words, advice in ADVICE.items() if words in message.casefold())
