@@ -140,10 +140,12 @@ class ServedNetwork:
         ``probabilities``: float32 (N, H, W, C), C = 1 for one class against everything else, or one per class id. The
         pixels are not resized: sides that are no multiple of 32 are continued by their last row or column, and cropped.
         """
-        shape = tf.shape(pixels)
-        rows, columns = (tf.minimum(tf.range(-(-n // STRIDE) * STRIDE), n - 1) for n in (shape[1], shape[2]))
-        continued = tf.gather(tf.gather(pixels, rows, axis=1), columns, axis=2)
-        logits = self._network(tf.cast(continued, tf.float32))[:, : shape[1], : shape[2]]
+        sides = tf.shape(pixels)[1:3]
+        logits = tf.cond(
+            tf.reduce_all(sides % STRIDE == 0),
+            lambda: self._network(tf.cast(pixels, tf.float32)),
+            lambda: self._network(tf.cast(_continued(pixels, sides), tf.float32))[:, : sides[0], : sides[1]],
+        )
         return {"probabilities": self.contract.probabilities(logits)}
 
     def _prepare(self, image_bytes: tf.Tensor) -> Tensors:
@@ -230,6 +232,12 @@ class ServedNetwork:
 def logit(probability: float) -> float:
     """The logit of a probability between 0 and 1."""
     return math.log(probability / (1 - probability))
+
+
+def _continued(pixels: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
+    """(N, H, W, C) to multiples of ``STRIDE``, by repeating the last row and column."""
+    rows, columns = (tf.minimum(tf.range(-(-side // STRIDE) * STRIDE), side - 1) for side in tf.unstack(sides))
+    return tf.gather(tf.gather(pixels, rows, axis=1), columns, axis=2)
 
 
 def _traced(function: Callable[[tf.Tensor], Tensors], spec: tf.TensorSpec) -> Any:
