@@ -31,6 +31,18 @@ def load_settings(path: Path, overrides: Sequence[str] = (), roots: Sequence[Pat
     if roots:
         _insert(values, "data.roots", [str(root.absolute()) for root in roots])
         overridden["data.roots"] = "data"
+    return _validated(values, path, overridden)
+
+
+def parse_settings(text: str, path: Path) -> Settings:
+    """Settings from what ``dump_settings`` made, found in ``path``. Raises ConfigError as ``load_settings``."""
+    try:
+        return _validated(tomllib.loads(text), path, {})
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _validated(values: dict[str, Any], path: Path, overridden: dict[str, str]) -> Settings:
     try:
         # Through JSON: there, strict types take an array for a tuple and a string for a path.
         return Settings.model_validate_json(json.dumps(values, default=str))

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from kseg.files import replacing
+from kseg.logits import decide
 
 Colour = tuple[int, int, int]
 
@@ -56,13 +57,6 @@ def class_colours(count: int) -> np.ndarray:
     return np.array([*OKABE_ITO, *further][:count], np.uint8).reshape(count, 3)
 
 
-def decide(logits: np.ndarray) -> np.ndarray:
-    """Class ids, uint8 (..., H, W), from logits (..., H, W, C): above even odds for one class, the largest for more."""
-    if logits.shape[-1] == 1:
-        return (logits[..., 0] > 0).astype(np.uint8)
-    return logits.argmax(axis=-1).astype(np.uint8)
-
-
 def overlay(picture: np.ndarray, mask: np.ndarray, num_classes: int, strength: float = 0.55) -> np.ndarray:
     """The picture with every class but the background (0) tinted and outlined; ignored pixels turn grey."""
     foreground = max(1, num_classes - 1)
@@ -76,6 +70,33 @@ def overlay(picture: np.ndarray, mask: np.ndarray, num_classes: int, strength: f
     ignored = mask > foreground
     tinted[ignored] = _blend(tinted[ignored], np.array(IGNORED), 0.8)
     return tinted
+
+
+def with_legend(picture: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """The picture with the names and colours of the classes in its mask in the lower left corner.
+
+    ``classes`` are names by class id, the background (0) first. Letters grow with the picture, and shrink below a
+    size that can be read only where the legend would not fit the picture otherwise.
+    """
+    there = np.bincount(mask.ravel(), minlength=256) > 0
+    legend = [item for class_id, item in enumerate(_class_legend(classes).items(), 1) if there[class_id]]
+    if not legend:
+        return picture
+    height, width = picture.shape[:2]
+    line = max(LINE, min(height, width) / 24)
+    longest = max(ImageFont.load_default(0.6 * line).getlength(name) for name, _ in legend)
+    line *= min(1, height / (line * len(legend)), width / (1.6 * line + longest))
+    font = ImageFont.load_default(max(1, 0.6 * line))
+    longest = max(font.getlength(name) for name, _ in legend)
+    page = Image.fromarray(picture)
+    draw = ImageDraw.Draw(page)
+    top = height - line * len(legend)
+    draw.rectangle((0, top, 1.6 * line + longest, height), PAPER)
+    for number, (name, colour) in enumerate(legend):
+        middle = top + (number + 0.5) * line
+        draw.rectangle((0.4 * line, middle - 0.3 * line, line, middle + 0.3 * line), colour)
+        draw.text((1.3 * line, middle), name, INK, font, anchor="lm")
+    return np.asarray(page)
 
 
 def error_map(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:

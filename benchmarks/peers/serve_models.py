@@ -11,16 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kseg.cli.trained import best_network
-from kseg.config import load_settings
 from kseg.data.fitting import fit_picture, place
 from kseg.data.sources import open_source
 from kseg.data.synthetic import draw_scene
+from kseg.models.constants import as_constants
 from kseg.models.segmenter import build_segmenter
+from kseg.models.trained import best_network, settings_of
 from kseg.serving.graph import Contract, ServedNetwork
-from kseg.serving.network import as_constants
 from kseg.settings import DataSettings, Settings
-from kseg.training.run import Run
 
 PRECISIONS = ("float32", "bfloat16")
 PHOTO = (480, 640)  # height, width
@@ -47,10 +45,10 @@ def network(run: Path | None, join: str) -> keras.Model:
     Statistics as they are initialised would not do: TensorFlow removes a bias of zeros, and so serves another graph.
     """
     if run is not None:
-        settings = load_settings(Run(run).settings_file)
+        settings = settings_of(run)
         if settings.data.num_classes != 1:
             sys.exit(f"{run}: has {settings.data.num_classes} classes; the photos' way is compared for one")
-        return best_network(Run(run), settings)
+        return best_network(run, settings)
     keras.utils.set_random_seed(0)
     model = build_segmenter(join=join)
     rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -61,6 +61,11 @@ def errors_as_messages() -> Iterator[None]:
         _leave(str(error), 1)
     except MemoryError:
         _leave("not enough memory; lower training.batch_size or data.image_size, or set data.cache=false", 1)
+
+
+def progress(length: int, label: str) -> Any:
+    """A progress bar on standard error, which results may not be mixed with; ``update(1)`` moves it."""
+    return click.progressbar(length=length, label=label, file=sys.stderr)
 
 
 def interrupted(message: str) -> NoReturn:

@@ -1,174 +1,203 @@
-"""``kseg-predict``: masks of photos, made by a model that is served."""
+"""``kseg-predict``: masks, overlays and cut-outs of photos and films, by a run, an exported model or a server."""
 
-import sys
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from kseg.cli.common import errors_as_messages, interrupted
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from kseg.serving.client import Client, CutOut, Segmented
+from kseg.cli.common import errors_as_messages
 
 EXAMPLES = """\b
 Examples:
-  kseg-predict photo.jpg --server grpc://localhost:8500/people --out masks
-  kseg-predict photos/ more/*.jpg --server grpc://localhost:8500/people@stable --out masks
-  kseg-predict photos/ --server http://localhost:8501/people@7 --out masks --cutout
-  kseg-predict photos/ --server grpcs://models.example.org/people --out masks --timeout 300
+  kseg-predict runs/people-001 photo.jpg --out masks
+  kseg-predict runs/people-001 photos/ "more/**/*.jpg" --out masks --output mask --output overlay
+  kseg-predict runs/people-001 photos/ --out cut --output cutout --largest --fill-holes 0.01
+  kseg-predict runs/people-001 meeting.mp4 --out blurred --background blur --steady 0.5
+  kseg-predict runs/people-001 panorama.jpg --out masks --resolution full
+  kseg-predict models/people photos/ --out white --background "#ffffff" --format jpg
+  kseg-predict runs/people-001 - --out - <photo.jpg >mask.png
+  kseg-predict grpc://localhost:8500/people@stable photos/ --out masks
 
-A server's address ends in the model's name, and @LABEL or @VERSION if it is not to be the newest version. Exit status:
-0 if every photo has its mask, 3 if some have none (they are listed at the end), 1 if the server cannot be used."""
+MODEL is a run of kseg-train, a model of kseg-export, or a server's address, which ends in the model's name, and
+@LABEL or @VERSION if it is not to be the newest version. Results are of the photo's own size and called
+NAME_mask.png and so on; those that are there already are left as they are, so that an interrupted call goes on.
+Exit status: 0 if every photo has its results, 3 if some have none (they are listed at the end), 1 if nothing can be
+done at all."""
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
-"""What an exported model reads."""
+KINDS = ("mask", "probabilities", "overlay", "cutout", "background")
 
-OUR_ENDINGS = ("_mask.png", "_cutout.png")
 
-SOME_FAILED = 3
-"""The exit status where some photos have no mask."""
+def background_of(_: click.Context, __: click.Parameter, value: str | None) -> str | tuple[int, ...] | None:
+    """``blur``, the name of a picture file, or the channels of a colour, given as ``#rrggbb`` or ``r,g,b``."""
+    if value is None or value == "blur" or Path(value).is_file():
+        return value
+    try:
+        colour = tuple(map(int, value.split(","))) if "," in value else tuple(bytes.fromhex(value.removeprefix("#")))
+    except ValueError:
+        colour = ()
+    if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
+        raise click.BadParameter(f'{value}: no picture, and no colour; use blur, a file, "#ffffff" or 255,255,255')
+    return colour
+
+
+def resolution_of(_: click.Context, __: click.Parameter, value: str) -> str | int:
+    """``trained``, ``full``, or a number of pixels."""
+    if value in {"trained", "full"}:
+        return value
+    if not value.isdecimal() or int(value) < 32:
+        raise click.BadParameter(f"{value}: use trained, full, or the longer side in pixels, 32 at least")
+    return int(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the options say, under their names."""
+
+    kinds: tuple[str, ...]
+    file_format: str
+    background: str | tuple[int, int, int] | None
+    legend: bool
+    resolution: str | int
+    flip: bool
+    threshold: float | None
+    precision: str
+    largest: bool
+    min_region: float
+    fill_holes: float
+    smooth: float
+    steady: float
+    batch_size: int
+    workers: int | None
+    overwrite: bool
+    timeout: float
+    certificates: Path | None
+
+
+def all_kinds(context: click.Context, _: click.Parameter, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """What to write, each once: a background is asked for by naming it, and a mask if nothing else is."""
+    named = ("background",) if context.params.get("background") else ()
+    return tuple(dict.fromkeys((*kinds, *named))) or ("mask",)
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="INPUT...")
-@click.option("--server", required=True, metavar="URL", help="The served model: grpc://HOST:8500/MODEL@LABEL, or http.")
+@click.argument("model", metavar="MODEL")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--out", required=True, metavar="DIR", help="Folder for the results; - for standard output.")
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Folder for masks."
+    "--output",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    callback=all_kinds,
+    help="What to write; several times for several.  [default: mask]",
 )
-@click.option("--cutout", is_flag=True, help="Also write NAME_cutout.png: the photo without its background.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["png", "webp", "tif", "jpg"]),
+    default="png",
+    show_default=True,
+    help="Of the files; jpg for overlays and backgrounds only.",
+)
+@click.option(
+    "--background",
+    callback=background_of,
+    is_eager=True,  # so that what is written knows of it
+    metavar="WHAT",
+    help="Write the photo before another background: blur, a colour such as #ffffff, or a picture.",
+)
+@click.option("--legend", is_flag=True, help="Name the classes on overlays.")
+@click.option(
+    "--resolution",
+    callback=resolution_of,
+    default="trained",
+    show_default=True,
+    metavar="SIZE",
+    help="What the network sees: as trained; full, pixel by pixel and in tiles; or the longer side in pixels.",
+)
+@click.option("--flip", is_flag=True, help="Judge every photo mirrored, too: half as fast, slightly better.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="P",
+    help="Of one class: the probability above which a pixel belongs to it.  [default: the run's]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="That a run's network computes in; auto takes the faster.",
+)
+@click.option("--largest", is_flag=True, help="Keep only the largest region of every class.")
+@click.option(
+    "--min-region",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Drop regions below this share of the photo.",
+)
+@click.option(
+    "--fill-holes",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Fill holes below this share of the photo.",
+)
+@click.option(
+    "--smooth",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="PIXELS",
+    help="Smooth edges, by a majority within this radius.",
+)
+@click.option(
+    "--steady",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    metavar="SHARE",
+    help="Films: keep this share of the frame before, against flicker; 0.5 is a good start.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Photos judged, or sent, together.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Threads that read, and that write.  [default: one per processor]",
+)
+@click.option("--overwrite", is_flag=True, help="Make results anew that are there already.")
 @click.option(
     "--timeout",
     default=60.0,
     show_default=True,
     type=click.FloatRange(min=0, min_open=True, max=86400),
     metavar="SECONDS",
-    help="How long to wait for a request's answer, retries included.",
+    help="Servers: how long to wait for an answer, retries included.",
 )
 @click.option(
-    "--batch-size",
-    default=8,
-    show_default=True,
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Photos sent in one request.",
+    "--certificates",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Servers: trust these (PEM) for grpcs and https.",
 )
-def main(inputs: tuple[Path, ...], server: str, out: Path, cutout: bool, timeout: float, batch_size: int) -> None:
-    """Write NAME_mask.png into DIR for every INPUT, a photo or a folder of photos."""
+def main(model: str, inputs: tuple[str, ...], out: str, **options: Any) -> None:
+    """Segment every INPUT with MODEL: photos, films, folders of them, patterns, camera:0, or - for standard input."""
+    wish = Wish(**options)
     with errors_as_messages():
-        # Here and not at the top: NumPy, OpenCV and gRPC take a while to load, and --help should answer at once.
-        from kseg.serving.client import Client
+        # Here and not at the top: TensorFlow, NumPy and gRPC take a while to load, and --help should answer at once.
+        from kseg.cli.predicting import predict, predict_stream
 
-        photos = list(_photos(inputs, out))
-        targets = dict(zip(photos, _names(photos, out), strict=True))
-        failed: dict[Path, str] = {}
-        done = 0
-        with (
-            Client.open(server, timeout=timeout, batch_size=batch_size) as client,
-            click.progressbar(length=len(photos), label="photos", file=sys.stderr) as bar,
-        ):
-            try:
-                for start in range(0, len(photos), batch_size):
-                    batch = photos[start : start + batch_size]
-                    failed |= _predict(client, {photo: targets[photo] for photo in batch}, out, cutout)
-                    done += len(batch)
-                    bar.update(len(batch))
-            except KeyboardInterrupt:
-                interrupted(f"interrupted after {done} of {len(photos)} photos; their masks are in {out}")
-        _conclude(targets, failed, out)
-
-
-def _photos(inputs: Sequence[Path], out: Path) -> Iterator[Path]:
-    """The files named, and the pictures in the folders named, each once; not what an earlier run left in ``out``."""
-    from kseg.errors import DataError
-
-    seen = set()
-    for path in inputs:
-        found = [path]
-        if path.is_dir():
-            ours = OUR_ENDINGS if path.resolve() == out.resolve() else ()
-            found = sorted(
-                file
-                for file in path.iterdir()
-                if file.suffix.lower() in PICTURE_ENDINGS
-                and not file.name.startswith(".")
-                and not file.name.endswith(ours)
-            )
-            if not found:
-                raise DataError(f"{path}: no pictures in this folder; {' '.join(PICTURE_ENDINGS)} are read")
-        for file in found:
-            if file.resolve() not in seen:
-                seen.add(file.resolve())
-                yield file
-
-
-def _names(photos: Sequence[Path], out: Path) -> Iterator[str]:
-    """A name for each photo's files: its stem, with a number where that would overwrite another's or a photo."""
-    taken: set[Path] = {photo.resolve() for photo in photos}
-    for photo in photos:
-        name, number = photo.stem, 1
-        while taken & (files := {path.resolve() for path in _files_of(name, out)}):
-            number += 1
-            name = f"{photo.stem}-{number}"
-        taken |= files
-        yield name
-
-
-def _files_of(name: str, out: Path) -> list[Path]:
-    return [out / f"{name}{ending}" for ending in OUR_ENDINGS]
-
-
-def _predict(client: "Client", targets: dict[Path, str], out: Path, cutout: bool) -> dict[Path, str]:
-    """Write the files of some photos; return those that have none, and why."""
-    contents: dict[Path, bytes] = {}
-    failed: dict[Path, str] = {}
-    for photo in targets:
-        try:
-            contents[photo] = photo.read_bytes()
-        except OSError as error:
-            failed[photo] = error.strerror or str(error)
-    for photo, mask in zip(contents, client.segment(list(contents.values())), strict=True):
-        if mask.mask is None:
-            failed[photo] = _reason(mask)
+        if "-" not in (out, *inputs):
+            predict(model, inputs, Path(out), wish)
+        elif (out, inputs) == ("-", ("-",)) and len(wish.kinds) == 1:
+            predict_stream(model, wish)
         else:
-            _write_png(_files_of(targets[photo], out)[0], mask.mask)
-    if cutout:
-        whole = [photo for photo in contents if photo not in failed]
-        for photo, cut in zip(whole, client.cutout([contents[photo] for photo in whole]), strict=True):
-            if cut.picture is None:
-                failed[photo] = f"cut-out: {_reason(cut)}"
-            else:
-                _write_png(_files_of(targets[photo], out)[1], cut.picture)
-    return failed
-
-
-def _reason(result: "Segmented | CutOut") -> str:
-    return " ".join(result.message.split()) or f"the server gave it status {result.status}, without a reason"
-
-
-def _write_png(path: Path, picture: "np.ndarray") -> None:
-    """Write uint8 (H, W), or (H, W, 4), RGBA, whole or not at all."""
-    import cv2
-
-    from kseg.files import replacing
-
-    stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGBA2BGRA)
-    _, content = cv2.imencode(".png", stored)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.tobytes())
-
-
-def _conclude(targets: dict[Path, str], failed: dict[Path, str], out: Path) -> None:
-    """Say what was written, under which other names, and what was not; end with the status that says so."""
-    click.echo(f"{len(targets) - len(failed)} of {len(targets)} photos segmented; masks are in {out}")
-    for photo, name in targets.items():
-        if name != photo.stem and photo not in failed:
-            click.echo(f"{photo}: in {name}_mask.png, since {photo.stem}_mask.png is another's")
-    if failed:
-        click.echo(f"{len(failed)} failed:", err=True)
-        for photo, reason in failed.items():
-            click.echo(f"  {photo}: {reason}", err=True)
-        raise SystemExit(SOME_FAILED)
+            raise click.UsageError("Standard input, alone, goes to standard output: kseg-predict MODEL - --out -")

@@ -1,6 +1,5 @@
 """A run that has a network, opened for its export."""
 
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,11 +9,10 @@ import keras
 import numpy as np
 
 from kseg.cli.samples import spread
-from kseg.config import load_settings
 from kseg.data.sources import open_source
 from kseg.data.synthetic import draw_scene
-from kseg.errors import ConfigError, ExportError, KsegError
-from kseg.models.segmenter import build_segmenter
+from kseg.errors import KsegError
+from kseg.models.trained import best_network, settings_of
 from kseg.serving.graph import Contract
 from kseg.serving.verify import Sample
 from kseg.settings import Settings
@@ -37,43 +35,12 @@ class Trained(NamedTuple):
 def open_trained(run_path: Path, overrides: tuple[str, ...], roots: tuple[Path, ...]) -> Trained:
     """Open a run; ``overrides`` change its ``[export]`` settings, ``roots`` say where its pictures are now.
 
-    Raises ExportError if it has no network, or one that cannot be read, ConfigError if another setting is overridden.
+    Raises WeightsError if it has no network, or one that cannot be read, ConfigError if another setting is overridden.
     """
-    run = Run(run_path)
-    settings = settings_of(run, overrides, roots)
+    run, settings = Run(run_path), settings_of(run_path, overrides, roots)
     data, chosen = settings.data, settings.export
     contract = Contract(data.class_ids, data.image_size, data.resize, chosen.threshold, chosen.max_pixels)
-    return Trained(run, settings, best_network(run, settings), contract, sample_photos(run, settings))
-
-
-def settings_of(run: Run, overrides: tuple[str, ...], roots: tuple[Path, ...]) -> Settings:
-    """The settings of a run that has a network, with the export's own changed as asked."""
-    if not run.settings_file.exists():
-        raise ExportError(
-            f"{run.path}: holds no run; name a folder that kseg-train has written, such as runs/people-001"
-        )
-    if not run.best_model.exists():
-        raise ExportError(f"{run.path}: has no {run.best_model.name} yet; let kseg-train finish an epoch first")
-    for text in overrides:
-        if not text.startswith("export."):
-            raise ConfigError(f"--set {text}: the network is trained already; only export.* can be chosen now")
-    return load_settings(run.settings_file, overrides, roots)
-
-
-def best_network(run: Run, settings: Settings) -> keras.Model:
-    """The run's best network, in float32 whatever it was trained in."""
-    keras.config.set_dtype_policy("float32")
-    model = build_segmenter(num_classes=settings.data.num_classes, **settings.model.network)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a layer that is not in the file would keep its random weights
-            model.load_weights(run.best_model)
-    except Exception as error:  # Keras, h5py, zipfile and zlib have each their own for a damaged file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ExportError(
-            f"{run.best_model}: cannot be read as the network of {run.settings_file}: {reason}; train it again"
-        ) from None
-    return model
+    return Trained(run, settings, best_network(run_path, settings), contract, sample_photos(run, settings))
 
 
 def sample_photos(run: Run, settings: Settings) -> list[Sample]:

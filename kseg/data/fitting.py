@@ -4,6 +4,7 @@ A picture is uint8 (H, W, 3), RGB; a mask is uint8 (H, W) of class ids; logits a
 (height, width). ``kseg.serving.fitting`` does the same inside a TensorFlow graph.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -52,9 +53,13 @@ def fit_mask(mask: np.ndarray, size: tuple[int, int], box: Box, ignore_class: in
 
 def restore(logits: np.ndarray, photo: tuple[int, int], box: Box) -> np.ndarray:
     """The network's logits at the photo's own (height, width): linear between the centres of pixels."""
-    # OpenCV resizes at most four channels at once, and drops the axis of a single one
-    inner = np.moveaxis(logits[box.slices], -1, 0)
-    return np.stack([cv2.resize(one, photo[::-1], interpolation=cv2.INTER_LINEAR) for one in inner], axis=-1)
+    return np.stack(list(restored_channels(logits, photo, box)), axis=-1)
+
+
+def restored_channels(logits: np.ndarray, photo: tuple[int, int], box: Box) -> Iterator[np.ndarray]:
+    """The same channel by channel, float32 (H, W) each: OpenCV resizes four at once at most, and they may be large."""
+    for channel in np.moveaxis(logits[box.slices], -1, 0):
+        yield cv2.resize(channel, photo[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -51,11 +51,7 @@ def split_every(count: int, every: int) -> Split:
 
 def split_lists(names: Sequence[str], training: Path, validation: Path) -> Split:
     """Samples named in two text files, one name a line (with or without the folder or an ending)."""
-    positions = {name: index for index, name in enumerate(names)}
-    stems: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        stems.setdefault(Path(name).name, []).append(index)
-    split = Split(_read_list(training, positions, stems), _read_list(validation, positions, stems))
+    split = Split(read_list(training, names), read_list(validation, names))
     both = set(split.training) & set(split.validation)
     if both:
         raise DataError(
@@ -65,7 +61,12 @@ def split_lists(names: Sequence[str], training: Path, validation: Path) -> Split
     return split
 
 
-def _read_list(path: Path, positions: dict[str, int], stems: dict[str, list[int]]) -> list[int]:
+def read_list(path: Path, names: Sequence[str]) -> list[int]:
+    """The positions among ``names`` of the samples a text file names. Raises DataError if one is not there."""
+    positions = {name: index for index, name in enumerate(names)}
+    stems: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        stems.setdefault(Path(name).name, []).append(index)
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

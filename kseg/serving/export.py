@@ -6,8 +6,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from kseg.models.constants import as_constants
 from kseg.serving.graph import Contract, ServedNetwork
-from kseg.serving.network import as_constants
 from kseg.serving.verify import Sample, Verification, verify
 from kseg.serving.warmup import write_warmup
 

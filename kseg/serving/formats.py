@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from kseg.errors import ExportError
 from kseg.files import replacing
-from kseg.pictures import decide
+from kseg.logits import decide
+from kseg.models.constants import as_constants
 from kseg.serving.graph import Contract
-from kseg.serving.network import as_constants
 from kseg.serving.verify import Sample, Verification, largest_difference, network_pixels
 
 Runner = Callable[[np.ndarray], np.ndarray]

@@ -5,13 +5,13 @@ training, judged by the network, and the answer is brought back to the photo's o
 gets a status; the others of its batch do not notice.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
+from kseg.logits import log_odds
 from kseg.serving.fitting import fit_picture, place, restore_in_strips
 from kseg.serving.photo.decode import Photo, decode_photo
 from kseg.serving.photo.header import Status
@@ -206,7 +206,7 @@ class ServedNetwork:
     def _decide(self, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """A strip's mask, uint8 (rows, width), and the number of pixels of every class id, int64 (ids,)."""
         if self.contract.binary:
-            inside = logits[..., 0] > logit(self.contract.threshold)
+            inside = logits[..., 0] > log_odds(self.contract.threshold)
             of_class = tf.math.count_nonzero(inside, dtype=tf.int64)
             counts = tf.stack([tf.size(inside, tf.int64) - of_class, of_class])
             return tf.cast(inside, tf.uint8) * 255, counts
@@ -227,11 +227,6 @@ class ServedNetwork:
         if not self.contract.binary:
             return tf.reduce_mean(tf.reduce_max(there, axis=-1))
         return tf.reduce_mean(tf.where(there > self.contract.threshold, there, 1 - there))
-
-
-def logit(probability: float) -> float:
-    """The logit of a probability between 0 and 1."""
-    return math.log(probability / (1 - probability))
 
 
 def _continued(pixels: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:

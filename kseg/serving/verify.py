@@ -14,9 +14,9 @@ import numpy as np
 
 from kseg.data.fitting import fit_picture, place, restore
 from kseg.errors import ExportError
-from kseg.pictures import decide
+from kseg.logits import decide
 from kseg.serving import session_run
-from kseg.serving.graph import Contract, logit
+from kseg.serving.graph import Contract
 from kseg.serving.photo.header import Status
 from kseg.settings import STRIDE
 
@@ -125,7 +125,7 @@ def expected_logits(model: keras.Model, contract: Contract, picture: np.ndarray)
 def expected_mask(model: keras.Model, contract: Contract, picture: np.ndarray) -> np.ndarray:
     """The mask, as served, that a network gives a uint8 (H, W, 3) picture: uint8 (H, W)."""
     logits = expected_logits(model, contract, picture)
-    return 255 * decide(logits - logit(contract.threshold)) if contract.binary else decide(logits)
+    return decide(logits, contract.threshold) * (255 if contract.binary else 1)
 
 
 def largest_difference(answer: np.ndarray, expected: np.ndarray) -> float:

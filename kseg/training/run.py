@@ -14,6 +14,7 @@ result.json               the scores, once the training has ended
 """
 
 import contextlib
+import csv
 import fcntl
 import json
 import os
@@ -125,9 +126,21 @@ class Run:
             return None
         return WeightsOrigin(**json.loads(self.weights_file.read_text(encoding="utf-8")))
 
+    def read_environment(self) -> dict[str, Any]:
+        """Command, versions, machine and time of the run's beginning."""
+        return json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+
     def write_history(self, history: list[Row]) -> None:
         """Write ``history.csv``."""
         write_csv(self.path / "history.csv", list(history[-1]), history)
+
+    def read_rows(self) -> list[Row]:
+        """The rows of ``history.csv``, as numbers; none before the first epoch."""
+        file = self.path / "history.csv"
+        if not file.exists():
+            return []
+        with file.open(encoding="utf-8", newline="") as text:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(text)]
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write ``result.json``: the run has ended."""

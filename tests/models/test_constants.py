@@ -5,8 +5,8 @@ import tensorflow as tf
 from served import trained
 
 from kseg.errors import ExportError
+from kseg.models.constants import as_constants
 from kseg.models.segmenter import build_segmenter
-from kseg.serving.network import as_constants
 
 SMALL = {"widths": (16, 16, 16, 16, 16)}
 

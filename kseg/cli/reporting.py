@@ -1,0 +1,105 @@
+"""What is known of a run and its evaluation, as the page that people read."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kseg.cli.evaluating import Judged
+from kseg.config import difference, dump_settings
+from kseg.models.weights import describe
+from kseg.report.contents import Report, Shot
+from kseg.report.page import write_report
+from kseg.training.history import best_row
+
+SHOWN = 6
+"""Photos in a gallery."""
+
+SCORES = ("jaccard", "boundary_iou")
+"""That stand below a photo."""
+
+
+def write_results(folder: Path, judged: Judged, other: Judged | None = None) -> Path:
+    """Write an evaluation's numbers and its page into ``folder``; return the page's file."""
+    page = folder / "report.html"
+    judged.evaluation.write(folder, other.evaluation if other else None)
+    write_report(page, report_of(judged, other))
+    return page
+
+
+def report_of(judged: Judged, other: Judged | None = None) -> Report:
+    """The page of an evaluation, with the training it is of."""
+    run, settings = judged.examined.run, judged.examined.settings
+    evaluation = judged.evaluation.to_json(other.evaluation if other else None)
+    history = run.read_rows()
+    best = best_row(history, settings.training.monitor)
+    origin = run.read_weights()
+    environment = run.read_environment()
+    return Report(
+        title=run.path.name,
+        evaluation=evaluation,
+        history=history,
+        best_epoch=int(best["epoch"]) if best else None,
+        galleries=_galleries(judged) | (_differences(judged, other) if other else {}),
+        data=_data(judged, evaluation),
+        changed=difference(settings),
+        settings=dump_settings(settings),
+        versions={name: value for name, value in environment.items() if name != "command"},
+        commands=[shlex.join(environment["command"]), shlex.join(["kseg-evaluate", str(run.path)])],
+        notes=[f"Training started from {describe(origin)}."] if origin else [],
+        random_weights=origin is None,
+    )
+
+
+def _galleries(judged: Judged) -> dict[str, list[Shot]]:
+    """The worst, the median and the best photos, as many as there are for all three."""
+    ranked = judged.evaluation.ranked()
+    count = min(SHOWN, -(-len(ranked) // 3))
+    middle = max(0, (len(ranked) - count) // 2)
+    chosen = {
+        "Worst": ranked[:count],
+        "Median": ranked[count:][:count] if len(ranked) < 3 * count else ranked[middle : middle + count],
+        "Best": ranked[::-1][:count],
+    }
+    return {title: [_shot(judged, name) for name in names] for title, names in chosen.items()}
+
+
+def _differences(judged: Judged, other: Judged) -> dict[str, list[Shot]]:
+    """The photos on which two networks differ most."""
+    gains = judged.evaluation.by_photo["jaccard"] - other.evaluation.by_photo["jaccard"]
+    order = np.argsort(-np.abs(np.nan_to_num(gains)), kind="stable")[:SHOWN]
+    names = [judged.evaluation.photos[index].name for index in order]
+    return {"Most different": [_shot(judged, name, other) for name in names]}
+
+
+def _shot(judged: Judged, name: str, other: Judged | None = None) -> Shot:
+    index = list(judged.examined.source.names).index(name)
+    picture, truth = judged.examined.sample(index)
+    place = [photo.name for photo in judged.evaluation.photos].index(name)
+    scores = {score: float(judged.evaluation.by_photo[score][place]) for score in SCORES}
+    if other:
+        scores = {
+            "jaccard": scores["jaccard"],
+            "jaccard of the baseline": float(other.evaluation.by_photo["jaccard"][place]),
+        }
+    return Shot(name, picture, truth, judged.prediction(picture), scores, other.prediction(picture) if other else None)
+
+
+def _data(judged: Judged, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the data a run was trained on, and of that it was evaluated on."""
+    run, data = judged.examined.run, judged.examined.settings.data
+    height, width = data.image_size
+    kept = run.read_data() or {"training": [], "validation": [], "skipped": {}}
+    pixels = np.sum(evaluation["confusion"], axis=1)
+    return {
+        "source": data.source,
+        "training samples": len(kept["training"]),
+        "validation samples": len(kept["validation"]),
+        "evaluated here": f"{evaluation['photos']} ({evaluation['split']})",
+        "size the network sees": f"{width} x {height}, {data.resize}",
+        "share of the pixels": {
+            name: f"{share:.1%}" for name, share in zip(evaluation["classes"], pixels / pixels.sum(), strict=True)
+        },
+        "skipped samples": [f"{name}: {reason}" for name, reason in kept["skipped"].items()],
+    }

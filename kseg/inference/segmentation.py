@@ -1,0 +1,295 @@
+"""What the network says of one photo, and what is made of it: overlay, cut-out, new background, outlines, COCO."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from kseg.data.fitting import Box, fit_mask, fit_picture
+from kseg.errors import DataError
+from kseg.inference.cleaning import Cleaning
+from kseg.pictures import overlay, with_legend
+
+SOFT = 0.1
+"""A cut-out is opaque from a probability of 1 - SOFT up, transparent below SOFT, and in between in proportion."""
+
+BLUR = 0.025
+"""Standard deviation of the blurred background's Gaussian, as a share of the photo's longer side."""
+
+BLURRED_AT = 512
+"""Longer side at which the background is blurred: nothing finer is left of it anyway."""
+
+SHOWN_AT = 1024
+"""Longest side of the picture a notebook shows."""
+
+
+class Polygon(NamedTuple):
+    """An outline and the outlines of the holes in it, each int32 (N, 2), x and y, not closed by its first point.
+
+    Points lie on the corners of pixels, not on their centres: the pixel in row 0 and column 0 is the square from
+    (0, 0) to (1, 1), and the area inside the outline, less its holes, is the number of pixels.
+    """
+
+    outer: np.ndarray
+    holes: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Segmentation:
+    """A photo and its classes, pixel by pixel. A notebook shows it as the photo with the classes over it.
+
+    Attributes:
+        picture: uint8 (H, W, 3), RGB.
+        mask: uint8 (H, W), class ids.
+        probabilities: float32 (H, W, C) in [0, 1]; C = 1: of the one class, else of every class id. None: not kept.
+        classes: Names by class id, the background (0) first.
+
+    Raises:
+        DataError: the arrays do not belong together.
+    """
+
+    picture: np.ndarray
+    mask: np.ndarray
+    probabilities: np.ndarray | None
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        size, names = self.mask.shape, len(self.classes)
+        expected = {"picture": (*size, 3)}
+        if self.probabilities is not None:
+            channels = 1 if names == 2 and self.probabilities.shape[-1] == 1 else names
+            expected["probabilities"] = (*size, channels)
+        for what, shape in expected.items():
+            if (found := getattr(self, what).shape) != shape:
+                raise DataError(
+                    f"{what} of shape {found}; {shape} belongs to a mask of shape {size} and {names} classes"
+                )
+        for what in ("picture", "mask"):
+            if (dtype := getattr(self, what).dtype) != np.uint8:
+                raise DataError(f"{what} of {dtype}; uint8 is needed")
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in self.coverage.items() if share)
+        return f"Segmentation({width} x {height}: {shares})"
+
+    def _repr_png_(self) -> bytes:
+        """The overlay with its legend, reduced to ``SHOWN_AT``, as a PNG file; Jupyter asks for it."""
+        size = _reduced(self.mask.shape, SHOWN_AT)
+        whole = Box(0, 0, *size)
+        mask = fit_mask(self.mask, size, whole)
+        shown = overlay(fit_picture(self.picture, size, whole), mask, len(self.classes))
+        shown = with_legend(shown, mask, self.classes)
+        return cv2.imencode(".png", cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+    @property
+    def coverage(self) -> dict[str, float]:
+        """The share of the photo's pixels that every class has, by its name."""
+        counts = np.bincount(self.mask.ravel(), minlength=len(self.classes)) / self.mask.size
+        return dict(zip(self.classes, counts.tolist(), strict=False))  # an ignored pixel has no class
+
+    def overlay(self, strength: float = 0.55, legend: bool = False) -> np.ndarray:
+        """The photo with every class but the background tinted and outlined: uint8 (H, W, 3).
+
+        Args:
+            strength: Of the tint, 0 to 1.
+            legend: Name the classes that are there, in the lower left corner.
+        """
+        tinted = overlay(self.picture, self.mask, len(self.classes), strength)
+        return with_legend(tinted, self.mask, self.classes) if legend else tinted
+
+    def cutout(self) -> np.ndarray:
+        """The photo without its background, with a soft edge: uint8 (H, W, 4), RGBA, colours as in the photo.
+
+        Opacity follows the probability of the class, see ``SOFT``; with more classes, that of not being background.
+        """
+        return np.dstack([self.picture, self._alpha()])
+
+    def on_background(self, background: str | Sequence[int] | np.ndarray) -> np.ndarray:
+        """The cut-out before another background: uint8 (H, W, 3).
+
+        Args:
+            background: A colour (r, g, b) of 0 to 255; a picture, uint8 (h, w, 3), which is scaled to cover the photo
+                and loses what sticks out, equally on both sides; or ``"blur"``, the photo's own background, blurred
+                without a trace of what was cut out of it.
+
+        Raises:
+            DataError: the background is none of these.
+        """
+        alpha = self._alpha()[..., None] / np.float32(255)
+        behind = self._background(background, alpha)
+        return np.rint(alpha * self.picture + (1 - alpha) * behind).astype(np.uint8)
+
+    def polygons(self, tolerance: float = 1.0) -> dict[str, list[Polygon]]:
+        """The outlines of every class but the background, by its name; regions touch over corners, too.
+
+        Args:
+            tolerance: How far, in pixels, an outline may be off for the sake of fewer points (Douglas & Peucker 1973);
+                0 keeps every corner. What shrinks to under three points is left out.
+        """
+        return {
+            name: _polygons(self.mask == class_id, tolerance)
+            for class_id, name in enumerate(self.classes)
+            if class_id > 0
+        }
+
+    def to_coco(self, image_id: int = 1, file_name: str | None = None, start_id: int = 1) -> dict[str, Any]:
+        """The photo's objects in COCO's format for ``json.dump``: ``images``, ``annotations`` and ``categories``.
+
+        An object is a connected region (over corners, too) of a class other than the background. Its ``segmentation``
+        is an uncompressed run-length code, its ``score`` the mean probability of its class over its pixels.
+
+        Args:
+            image_id: Of the photo.
+            file_name: Of the photo; None leaves it out.
+            start_id: Of the first object; they are numbered from there.
+        """
+        height, width = self.mask.shape
+        image: dict[str, Any] = {"id": image_id, "width": width, "height": height}
+        if file_name is not None:
+            image["file_name"] = file_name
+        objects = [found for class_id in range(1, len(self.classes)) for found in self._objects(class_id)]
+        annotations = [
+            {"id": number, "image_id": image_id, **found, "iscrowd": 0}
+            for number, found in enumerate(objects, start_id)
+        ]
+        categories = [{"id": number, "name": name} for number, name in enumerate(self.classes) if number > 0]
+        return {"images": [image], "annotations": annotations, "categories": categories}
+
+    def cleaned(self, cleaning: Cleaning) -> "Segmentation":
+        """The same with a tidied mask; where that changed it, the probabilities are certain of the new class."""
+        mask = cleaning(self.mask)
+        if self.probabilities is None:
+            return replace(self, mask=mask)
+        changed = mask != self.mask
+        probabilities = self.probabilities.copy()
+        binary = probabilities.shape[-1] == 1
+        probabilities[changed] = mask[changed][:, None] if binary else np.eye(len(self.classes))[mask[changed]]
+        return replace(self, mask=mask, probabilities=probabilities)
+
+    def kept_probabilities(self) -> np.ndarray:
+        """``probabilities``. Raises DataError where they were not kept."""
+        if self.probabilities is None:
+            raise DataError("this segmentation was made without its probabilities; ask for them with soft=True")
+        return self.probabilities
+
+    def _alpha(self) -> np.ndarray:
+        """The cut-out's opacity: uint8 (H, W)."""
+        probabilities = self.kept_probabilities()
+        first = probabilities[..., 0]
+        foreground = first if probabilities.shape[-1] == 1 else 1 - first
+        return np.rint(255 * np.clip((foreground - SOFT) / (1 - 2 * SOFT), 0, 1)).astype(np.uint8)
+
+    def _background(self, background: str | Sequence[int] | np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        """Float32 or uint8, of a shape that goes with (H, W, 3); ``alpha`` is float32 (H, W, 1) in [0, 1]."""
+        if isinstance(background, str):
+            if background != "blur":
+                raise DataError(f'background "{background}": "blur" is known, or give a colour or a picture')
+            return _blurred(self.picture, 1 - alpha)
+        given = np.asarray(background)
+        if given.ndim == 3 and given.shape[-1] == 3 and given.size and given.dtype == np.uint8:
+            return _covering(given, self.mask.shape)
+        if given.shape == (3,) and (given >= 0).all() and (given <= 255).all():
+            return given.astype(np.float32)
+        raise DataError(
+            f"background of shape {given.shape} and {given.dtype}; give a colour (r, g, b) of 0 to 255 "
+            "or a picture, uint8 (height, width, 3)"
+        )
+
+    def _objects(self, class_id: int) -> list[dict[str, Any]]:
+        """What an annotation says of every object of a class, without the ids."""
+        height, width = self.mask.shape
+        probabilities = self.kept_probabilities()
+        channel = 0 if probabilities.shape[-1] == 1 else class_id
+        inside = (self.mask == class_id).astype(np.uint8)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+        objects = []
+        for label, (left, top, across, down, area) in enumerate(stats[1:].tolist(), 1):
+            box = slice(top, top + down), slice(left, left + across)
+            there = labels[box] == label
+            columns, rows = np.nonzero(there.T)  # in the order of COCO's codes: down the columns
+            counts = _run_lengths((columns + left) * height + rows + top, height * width)
+            objects.append(
+                {
+                    "category_id": class_id,
+                    "segmentation": {"size": [height, width], "counts": counts},
+                    "area": area,
+                    "bbox": [left, top, across, down],
+                    "score": float(probabilities[box][there, channel].mean(dtype=np.float64)),
+                }
+            )
+        return objects
+
+
+def _reduced(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """A (height, width) brought down in proportion, if need be, to a longer side of ``longest``."""
+    factor = min(1.0, longest / max(size))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _covering(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of a picture, of the aspect of ``size`` and scaled to it: uint8 (*size, 3)."""
+    factor = max(size[0] / picture.shape[0], size[1] / picture.shape[1])
+    height, width = (min(whole, max(1, round(side / factor))) for side, whole in zip(size, picture.shape, strict=False))
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return fit_picture(picture[top : top + height, left : left + width], size, Box(0, 0, *size))
+
+
+def _blurred(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The picture blurred, every pixel counting by its weight: float32 (H, W, 3), 0 where no weight is near.
+
+    Normalised convolution (Knutsson & Westin 1993): the blurred sum over the blurred weights, which are float32
+    (H, W, 1) in [0, 1]. Sum and weights are reduced and enlarged apart, so that nothing of weight 0 gets in there.
+    """
+    height, width = _reduced(picture.shape[:2], BLURRED_AT)
+    weighted = cv2.resize(np.dstack([picture * weights, weights]), (width, height), interpolation=cv2.INTER_AREA)
+    weighted = cv2.GaussianBlur(weighted, (0, 0), BLUR * max(height, width))
+    weighted = cv2.resize(weighted, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    total, weight = weighted[..., :3], weighted[..., 3:]
+    return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+
+
+def _polygons(inside: np.ndarray, tolerance: float) -> list[Polygon]:
+    """The outlines of a bool (H, W) region's parts, as ``Segmentation.polygons`` gives them."""
+    left, top, across, down = cv2.boundingRect(inside.astype(np.uint8))
+    if not across:
+        return []
+    # OpenCV's outlines run through the centres of pixels. On a mask of twice the size, each pixel being four, they pass
+    # every corner of a pixel on the inside, within half a pixel: rounding finds it.
+    doubled = inside[top : top + down, left : left + across].astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parents = hierarchy[0, :, 3].tolist()
+    rings = [_simplified(_corners(contour[:, 0]) + np.array([left, top]), tolerance) for contour in contours]
+    holes: dict[int, list[np.ndarray]] = {}
+    for ring, parent in zip(rings, parents, strict=True):
+        if parent >= 0 and len(ring) >= 3:
+            holes.setdefault(parent, []).append(ring)
+    return [
+        Polygon(ring, tuple(holes.get(number, ())))
+        for number, (ring, parent) in enumerate(zip(rings, parents, strict=True))
+        if parent < 0 and len(ring) >= 3
+    ]
+
+
+def _corners(contour: np.ndarray) -> np.ndarray:
+    """The corners of pixels that an outline on the doubled mask turns at: int32 (N, 2)."""
+    points = (contour + 1) // 2
+    return points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
+
+
+def _simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
+    """A ring with fewer points, nowhere further off than the tolerance: int32 (N, 2)."""
+    ring = ring.astype(np.int32)
+    return cv2.approxPolyDP(ring[:, None], tolerance, True)[:, 0] if tolerance > 0 else ring
+
+
+def _run_lengths(positions: np.ndarray, size: int) -> list[int]:
+    """COCO's run-length code of the ascending ``positions`` of ``size``: lengths outside, inside, outside, ..."""
+    last = np.flatnonzero(np.diff(positions) > 1)
+    starts = positions[np.concatenate([[0], last + 1])]
+    ends = positions[np.concatenate([last, [-1]])] + 1
+    edges = np.stack([starts, ends], axis=1).ravel()
+    counts = np.diff(edges, prepend=0, append=size).tolist()
+    return counts if counts[-1] else counts[:-1]
