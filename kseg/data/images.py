@@ -68,15 +68,9 @@ def _open(path: Path) -> Image.Image:
             image.load()
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
-        raise DataError(
-            f"{path}: not a picture, whatever its name says; replace it, remove it, "
-            'or leave it out with on_bad_sample = "skip"'
-        ) from None
+        raise DataError(f"{path}: not a picture, whatever its name says; replace or remove it") from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}; reduce it") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on damage
         reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(
-            f"{path}: cannot be decoded ({reason}); copy it again, remove it, "
-            'or leave it out with on_bad_sample = "skip"'
-        ) from None
+        raise DataError(f"{path}: cannot be decoded ({reason}); copy it again, or remove it") from None

@@ -95,7 +95,7 @@ def require_no_problems(problems: dict[int, str]) -> None:
     shown = list(problems.values())[:PROBLEMS_SHOWN]
     more = len(problems) - len(shown)
     lines = [*shown, f"... and {more} more"] if more else shown
-    raise DataError("\n".join(lines))
+    raise DataError("\n".join([*lines, "or leave such samples out: --set data.on_bad_sample=skip"]))
 
 
 def free_memory() -> int:

@@ -89,7 +89,7 @@ def _around(mask: np.ndarray) -> tuple[slice, slice]:
 
 def _in_reach(pixels: np.ndarray, line: np.ndarray, reach: float) -> int:
     """How many of the pixels, bool (H, W), have a pixel of the line within ``reach``, straight (Euclidean)."""
-    if not pixels.any() or not line.any():
+    if not line.any():  # OpenCV does not say how far nothing is
         return 0
     distances = cv2.distanceTransform(1 - line, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return int(np.count_nonzero(distances[pixels] <= reach))
