@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from kseg.ahead import work_ahead
-from kseg.errors import KsegError
+from kseg.errors import DataError
 from kseg.inference.segmentation import Segmentation
 
 
@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
 
 class Answerer(Protocol):
-    """A way from a photo's file to its segmentation, in three steps; each raises KsegError for a photo it refuses."""
+    """A way from a photo's file to its segmentation, in three steps; each raises DataError for a photo it refuses."""
 
     batch_size: int
 
@@ -93,9 +93,9 @@ def _answer(
 
 
 def _reason(future: Future[Any]) -> str | None:
-    """Why a photo has no files; None if it has. What kseg does not raise on purpose is raised again."""
+    """Why a photo has no files; None if it has. What is not the photo's fault, such as a full disk, is raised again."""
     error = future.exception()
-    if error is None or isinstance(error, KsegError):
+    if error is None or isinstance(error, DataError):
         return str(error) if error else None
     if isinstance(error, MemoryError):
         return "not enough memory for a photo of this size"
