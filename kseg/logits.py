@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+LEAST_DOUBT = 1e-7
+"""How near to 0 and 1 a probability is taken for at most."""
+
 
 def log_odds(probability: float) -> float:
     """The logit of a probability strictly between 0 and 1."""
@@ -39,6 +42,13 @@ def as_probabilities(logits: np.ndarray) -> np.ndarray:
         return _sigmoid(logits)
     grown = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return grown / grown.sum(axis=-1, keepdims=True)
+
+
+def as_logits(probabilities: np.ndarray) -> np.ndarray:
+    """Logits that ``as_probabilities`` makes these of, but for certainty, whose logits would be infinite."""
+    doubtful = np.clip(probabilities, LEAST_DOUBT, 1 - LEAST_DOUBT)
+    logits = np.log(doubtful)
+    return logits - np.log1p(-doubtful) if probabilities.shape[-1] == 1 else logits
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from kseg.config import parse_settings
 from kseg.errors import ConfigError, ExportError, KsegError
 from kseg.inference.predictor import Predictor
+from kseg.logits import LEAST_DOUBT
 from kseg.models.constants import as_constants
 from kseg.models.precision import fastest_safe_precision
 from kseg.models.trained import SETTINGS_OF_A_RUN, best_network, settings_of
@@ -16,9 +17,6 @@ from kseg.serving.folder import versions
 from kseg.settings import Settings
 
 SAVED_MODEL = "saved_model.pb"
-
-LEAST_DOUBT = 1e-7
-"""How near to 0 and 1 a served probability is taken for at most: its logit would be infinite."""
 
 
 def load(path: str | Path, precision: str = "auto") -> Predictor:

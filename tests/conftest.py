@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fake_serving import Fake
-from support import make_photos
+from support import SMALL, kseg_train, make_photos
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -24,6 +24,18 @@ def real_data() -> Path:
     if not path:
         pytest.skip("KSEG_TEST_DATA names no folder of real pictures")
     return Path(path)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch on pictures beside it, which no test changes."""
+    home = tmp_path_factory.mktemp("trained")
+    make_photos(home / "photos", 12)
+    (home / "small.toml").write_text("")
+    options = ("--set", "training.epochs=1", "--set", "data.validation_every=4", "--run", "run")
+    done = kseg_train("small.toml", "--data", "photos", *SMALL, *options, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return home / "run"
 
 
 @pytest.fixture

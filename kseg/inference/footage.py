@@ -13,6 +13,7 @@ from kseg.inference.cleaning import Cleaning
 from kseg.inference.film import CODECS, Film, FilmWriter, Steady
 from kseg.inference.outputs import Outputs
 from kseg.inference.segmentation import Segmentation
+from kseg.logits import as_logits, as_probabilities
 
 if TYPE_CHECKING:
     from kseg.inference.predictor import Predictor
@@ -74,7 +75,9 @@ def _segmentations(
     while batch := list(islice(frames, batch_size)):
         logits = predictor.judge([frame.picture for frame in batch], flip)
         for frame, judged in zip(batch, logits, strict=True):
-            yield predictor.finish(frame, average(frame.photo, judged) if steady else judged)
+            if steady:
+                judged = as_logits(average(frame.photo, as_probabilities(judged)))
+            yield predictor.finish(frame, judged)
 
 
 def _in_colour(made: np.ndarray) -> np.ndarray:

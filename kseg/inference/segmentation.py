@@ -159,14 +159,20 @@ class Segmentation:
         return {"images": [image], "annotations": annotations, "categories": categories}
 
     def cleaned(self, cleaning: Cleaning) -> "Segmentation":
-        """The same with a tidied mask; where that changed it, the probabilities are certain of the new class."""
+        """The same with a tidied mask.
+
+        Where that changed it, the probabilities are certain of the new class; and of the background in what is left
+        around a region that was dropped.
+        """
         mask = cleaning(self.mask)
         if self.probabilities is None:
             return replace(self, mask=mask)
-        changed = mask != self.mask
+        _, parts = cv2.connectedComponents((self._alpha() > 0).astype(np.uint8), connectivity=8)
+        alone = (parts > 0) & ~np.isin(parts, np.unique(parts[mask > 0]))
+        certain = (mask != self.mask) | alone
         probabilities = self.probabilities.copy()
         binary = probabilities.shape[-1] == 1
-        probabilities[changed] = mask[changed][:, None] if binary else np.eye(len(self.classes))[mask[changed]]
+        probabilities[certain] = mask[certain][:, None] if binary else np.eye(len(self.classes))[mask[certain]]
         return replace(self, mask=mask, probabilities=probabilities)
 
     def kept_probabilities(self) -> np.ndarray:

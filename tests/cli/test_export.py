@@ -12,24 +12,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from served import Loaded
-from support import EXPORT, SMALL, kseg_train, make_photos
+from support import EXPORT
 
 from kseg.cli.export import main
 from kseg.serving.card import Card
 from kseg.serving.labels import read_labels, set_labels
 from kseg.serving.versions import origin_of, versions
-
-
-@pytest.fixture(scope="module")
-def trained_run(tmp_path_factory):
-    """A run of one epoch on pictures beside it."""
-    home = tmp_path_factory.mktemp("export")
-    make_photos(home / "photos", 12)
-    (home / "small.toml").write_text("")
-    options = ("--set", "training.epochs=1", "--set", "data.validation_every=4", "--run", "run")
-    done = kseg_train("small.toml", "--data", "photos", *SMALL, *options, cwd=home)
-    assert done.returncode == 0, done.stderr
-    return home / "run"
 
 
 @pytest.fixture(scope="module")
