@@ -70,7 +70,7 @@ def main(
             examined = Examined.open(run_path, roots, split)
             judged = examine(examined, judging)
             other = examine(examined.by(baseline), judging) if baseline else None
-            page = write_results(out or run_path / "evaluation", judged, other)
+            page = write_results(out or judged.examined.run.evaluation, judged, other)
         except KeyboardInterrupt:
             interrupted("interrupted; nothing was written")
         say(judged.evaluation)

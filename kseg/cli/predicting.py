@@ -20,7 +20,7 @@ from kseg.inference.film import open_camera, open_film
 from kseg.inference.folder import Answerer, Job, segment_all
 from kseg.inference.footage import film_files, segment_film
 from kseg.inference.inputs import Input, find_inputs, with_own_places
-from kseg.inference.outputs import Background, Outputs
+from kseg.inference.outputs import KINDS, Background, Outputs
 
 if TYPE_CHECKING:
     from kseg.inference.predictor import Predictor
@@ -51,7 +51,7 @@ def predict(model: str, inputs: Sequence[str], out: Path, wish: Wish) -> None:
     outputs = outputs_of(wish)
     cameras = [name for name in inputs if name.startswith(CAMERA)]
     named = [name for name in inputs if not name.startswith(CAMERA)]
-    found = find_inputs(named, out, [f"_{kind}" for kind in outputs.kinds])
+    found = find_inputs(named, out, [f"_{kind}" for kind in KINDS])
     with answering(model, wish, outputs) as way:
 
         def files(item: Input) -> dict[str, Path]:
@@ -77,10 +77,14 @@ def predict_stream(model: str, wish: Wish) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kseg-")))
         photo = folder / "standard-input"
         photo.write_bytes(sys.stdin.buffer.read())
-        read = way.answerer.read(photo)
-        (judged,) = way.answerer.judge([read])
         (kind,) = outputs.kinds
-        sys.stdout.buffer.write(outputs.encode(kind, way.answerer.finish(read, judged)))
+        try:
+            read = way.answerer.read(photo)
+            (judged,) = way.answerer.judge([read])
+            content = outputs.encode(kind, way.answerer.finish(read, judged))
+        except DataError as error:
+            raise DataError(str(error).replace(str(photo), "standard input")) from None
+        sys.stdout.buffer.write(content)
 
 
 def outputs_of(wish: Wish) -> Outputs:

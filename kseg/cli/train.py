@@ -21,7 +21,7 @@ Examples:
   kseg-train configs/people.toml --data photos --resume
 
 A data folder holds images/ and masks/ (the names are settings), matched by file name. The run's folder holds the
-results: curves, predictions after every epoch, best.keras. All runs are listed in experiments.csv beside it."""
+results: report, curves, predictions after every epoch, best.keras. All runs are listed in experiments.csv beside it."""
 
 RUNS = Path("runs")
 
@@ -74,7 +74,9 @@ def main(
 
 
 def train_in(run: "Run", settings: "Settings") -> None:
-    """The whole program: settings -> network and loss -> samples -> pipelines -> training -> result."""
+    """The whole program: settings -> network and loss -> samples -> pipelines -> training -> result -> report."""
+    from kseg.cli.evaluating import Examined, examine
+    from kseg.cli.reporting import write_results
     from kseg.cli.samples import examples_of, open_samples
     from kseg.data.pipeline import TrainingOrder, data_errors, evaluation_pipeline, training_pipeline
     from kseg.models.segmenter import build_segmenter
@@ -120,3 +122,8 @@ def train_in(run: "Run", settings: "Settings") -> None:
             batch_names=lambda step: [loader.source.names[index] for index in order.batch(step, batch_size)],
         )
     click.echo(conclude(run, settings, history))
+    if run.best_model.exists():
+        page = write_results(
+            run.evaluation, examine(Examined(run, settings, loader.source, "validation", split.validation))
+        )
+        click.echo(f"report, with scores at the photos' own size: {page}")

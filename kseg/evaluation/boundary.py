@@ -44,7 +44,7 @@ def count_boundary(truth: np.ndarray, predicted: np.ndarray, counted: np.ndarray
     bands = [(band(mask, width) > 0) & counted for mask in masks]
     of_bands = [np.count_nonzero(pixels) for pixels in (bands[0] & bands[1], *bands)]
 
-    # distances are roots of integers: half an integer more, and rounding in the root decides nothing
+    # Squares of distances are integers. Half an integer more, and OpenCV's rounding of the root decides nothing.
     numerator, denominator = SQUARED_TOLERANCE
     reach = math.sqrt(squared_diagonal * numerator // denominator + 0.5)
     lines = [contour(mask) for mask in masks]

@@ -75,7 +75,7 @@ class Predictor:
             flip: Judge the mirrored photo, too, and take the mean of the logits: twice the work, slightly better.
             soft: Keep the probabilities, 4 bytes for every pixel and class; without them there is only the mask.
             tile: Side of a tile, a multiple of 32.
-            overlap: Of neighbouring tiles, in pixels, up to a third of the tile.
+            overlap: Of neighbouring tiles, in pixels, a multiple of 32 up to a third of the tile.
 
         Raises:
             DataError: the photo cannot be read, or is no such array.

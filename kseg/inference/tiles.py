@@ -27,41 +27,32 @@ def judge_in_tiles(
 ) -> Iterator[np.ndarray]:
     """The logits of a uint8 (H, W, 3) picture, from top to bottom: float32 (rows, W, C), H rows in all.
 
-    A picture of no more than a tile is judged in one pass. ``tile`` is a multiple of 32 and at least three times
-    ``overlap``, so that no pixel belongs to more than two tiles of a row.
+    A picture of no more than a tile is judged in one pass. ``tile`` and ``overlap`` are multiples of 32, the first at
+    least three times the second, so that no pixel belongs to more than two tiles of a row.
     """
     height, width = picture.shape[:2]
-    rows, columns = Cover(height, tile, overlap), Cover(width, tile, overlap)
+    picture = continued(picture)
+    rows, columns = (Cover(side, tile, overlap) for side in picture.shape[:2])
     fading = np.zeros(0)
     for number, top in enumerate(rows.starts):
-        band = _judge_band(network, picture[top : top + tile], columns)
-        begin, end = rows.begins[number] - top, rows.ends[number] - top
-        down = rows.weights(number)[begin:end, None, None]
-        band = band[begin:end]
-        band *= down
+        begin, end = rows.begins[number], rows.ends[number]
+        band = _judge_band(network, picture[top : top + rows.tile], columns)[begin - top : end - top, :width]
+        band *= rows.weights(number)[begin - top : end - top, None, None]
         if number:
             band[: len(fading)] += fading
-        given = len(band) if number == rows.last else rows.begins[number + 1] - top - begin
-        fading = band[given:].copy()
-        yield band[:given]
+        done = len(band) if number == rows.last else rows.begins[number + 1] - begin
+        fading = band[done:].copy()
+        yield band[:done][: max(0, height - begin)]
 
 
 def _judge_band(network: Network, band: np.ndarray, columns: "Cover") -> np.ndarray:
     """The logits of a row of tiles: uint8 (h, W, 3) -> float32 (h, W, C)."""
-    height, width = band.shape[:2]
-    judged: np.ndarray | None = None
+    judged: list[np.ndarray] = []
     for number, left in enumerate(columns.starts):
-        part = band[:, left : left + columns.tile]
-        logits = network(continued(part)[None])[0, :height, : part.shape[1]]
-        if columns.last == 0:
-            return logits.copy()
-        if judged is None:
-            judged = np.zeros((height, width, logits.shape[-1]), np.float32)
-        begin, end = columns.begins[number], columns.ends[number]
-        across = columns.weights(number)[begin - left : end - left, None]
-        judged[:, begin:end] += logits[:, begin - left : end - left] * across
-    assert judged is not None
-    return judged
+        logits = network(band[None, :, left : left + columns.tile])[0]
+        judged = judged or [np.zeros((*band.shape[:2], logits.shape[-1]), np.float32)]
+        judged[0][:, left : left + columns.tile] += logits * columns.weights(number)[:, None]
+    return judged[0]
 
 
 def continued(picture: np.ndarray) -> np.ndarray:
@@ -72,7 +63,10 @@ def continued(picture: np.ndarray) -> np.ndarray:
 
 
 class Cover:
-    """A side of so many pixels, covered by tiles that overlap.
+    """A side of so many pixels, covered by tiles that overlap; all numbers are multiples of ``STRIDE``.
+
+    So is where tiles begin: a network that halves its picture five times says the same of a moved picture only if it
+    was moved by so much.
 
     Attributes:
         tile: Pixels of each.
@@ -82,10 +76,10 @@ class Cover:
     """
 
     def __init__(self, side: int, tile: int, overlap: int) -> None:
-        count = 1 if side <= tile else -(-(side - overlap) // (tile - overlap))
-        self.tile = min(tile, side)
-        self.last = count - 1
-        self.starts = [round(number * (side - self.tile) / max(1, self.last)) for number in range(count)]
+        sides, tiles, overlaps = side // STRIDE, min(tile, side) // STRIDE, overlap // STRIDE
+        self.tile = tiles * STRIDE
+        self.last = -(-(sides - tiles) // (tiles - overlaps)) if sides > tiles else 0
+        self.starts = [round(number * (sides - tiles) / max(1, self.last)) * STRIDE for number in range(self.last + 1)]
         self._fade = overlap // 2
         fades = [(later + earlier + self.tile - self._fade) // 2 for earlier, later in pairwise(self.starts)]
         self.begins = [0, *fades]
@@ -97,12 +91,12 @@ class Cover:
         positions = np.arange(start, start + self.tile) + 0.5
         weights = np.ones(self.tile)
         if number > 0:
-            weights *= _risen((positions - self.begins[number]) / max(1, self._fade))
+            weights *= self._risen(positions - self.begins[number])
         if number < self.last:
-            weights *= 1 - _risen((positions - self.begins[number + 1]) / max(1, self._fade))
+            weights *= 1 - self._risen(positions - self.begins[number + 1])
         return weights.astype(np.float32)
 
-
-def _risen(progress: np.ndarray) -> np.ndarray:
-    """A smooth step from 0 to 1 between 0 and 1: half a period of a cosine."""
-    return 0.5 - 0.5 * np.cos(np.pi * np.clip(progress, 0, 1))
+    def _risen(self, distance: np.ndarray) -> np.ndarray:
+        """A smooth step from 0 to 1 over the pixels that fade: half a period of a cosine."""
+        progress = distance / self._fade if self._fade else distance > 0
+        return 0.5 - 0.5 * np.cos(np.pi * np.clip(progress, 0, 1))

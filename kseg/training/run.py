@@ -11,6 +11,7 @@ checkpoint.weights.h5     all that resuming needs
 best.keras, last.keras    networks that Keras loads without kseg
 skipped.csv               samples left out, with the reason (only if there are any)
 result.json               the scores, once the training has ended
+evaluation/report.html    the page of it all; evaluation.json and two tables: scores at the photos' own size
 """
 
 import contextlib
@@ -60,6 +61,7 @@ class Run:
         self.best_model = path / "best.keras"
         self.last_model = path / "last.keras"
         self.result_file = path / "result.json"
+        self.evaluation = path / "evaluation"
 
     @classmethod
     def create(cls, path: Path | None, name: str, settings: Settings, runs: Path) -> Self:

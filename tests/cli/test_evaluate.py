@@ -1,0 +1,202 @@
+"""kseg-evaluate as its users meet it: numbers, files, the page, messages, exit statuses."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import f1_score, jaccard_score
+from support import make_photos
+
+import kseg
+from kseg.cli.evaluate import main
+from kseg.config import load_settings
+
+
+def run(*arguments):
+    """Run the command in this process, which has loaded TensorFlow already."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="kseg-evaluate")
+
+
+def scores(folder):
+    return json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained_run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluated")
+    result = run(trained_run, "--split", "all", "--out", out)
+    assert result.exit_code == 0, result.output
+    return result, out
+
+
+def test_help_has_examples_and_loads_nothing_heavy():
+    script = (
+        "import sys\nfrom kseg.cli.evaluate import main\n"
+        "try: main(['--help'], prog_name='kseg-evaluate')\n"
+        "finally: print({'tensorflow', 'keras', 'numpy', 'matplotlib', 'scipy'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "Examples:" in done.stdout
+    assert done.stdout.endswith("set()\n")
+
+
+def test_scores_are_scikit_learns_of_the_masks_that_are_predicted(evaluated, trained_run):
+    _, out = evaluated
+    predictor = kseg.load(trained_run, "float32")
+    photos = trained_run.parent / "photos"
+    truths, found = [], []
+    for file in sorted((photos / "images").iterdir()):
+        truths.append(cv2.imread(str(photos / "masks" / f"{file.stem}.png"), cv2.IMREAD_GRAYSCALE).ravel() > 0)
+        found.append(predictor.predict(file).mask.ravel() > 0)
+    content = scores(out)
+    assert content["photos"] == len(truths) == 12
+    assert content["pixels"] == sum(truth.size for truth in truths)
+    together = np.concatenate(truths), np.concatenate(found)
+    dataset, per_image = content["scores"]["dataset"], content["scores"]["per_image"]
+    assert dataset["jaccard"]["value"] == pytest.approx(jaccard_score(*together), abs=1e-12)
+    assert dataset["dice"]["value"] == pytest.approx(f1_score(*together), abs=1e-12)
+    alone = [jaccard_score(*pair, zero_division=1.0) for pair in zip(truths, found, strict=True)]
+    assert per_image["jaccard"]["value"] == pytest.approx(np.mean(alone), abs=1e-12)
+    assert [row["jaccard"] for row in content["per_photo"]] == pytest.approx(alone, abs=1e-12)
+    assert dataset["jaccard"]["low"] <= dataset["jaccard"]["value"] <= dataset["jaccard"]["high"]
+
+
+def numbers(content):
+    """All numbers in an evaluation, under their path."""
+    if isinstance(content, dict):
+        return {f"{key}/{path}": n for key, value in content.items() for path, n in numbers(value).items()}
+    if isinstance(content, list):
+        return {f"{key}/{path}": n for key, value in enumerate(content) for path, n in numbers(value).items()}
+    return {"": content} if isinstance(content, int | float) and not isinstance(content, bool) else {}
+
+
+def test_the_batch_size_changes_nothing(trained_run, tmp_path):
+    for size in (1, 7):
+        result = run(trained_run, "--split", "all", "--batch-size", size, "--out", tmp_path / str(size))
+        assert result.exit_code == 0, result.output
+    one, seven = numbers(scores(tmp_path / "1")), numbers(scores(tmp_path / "7"))
+    assert one.keys() == seven.keys()
+    assert len(one) > 500
+    for path, value in one.items():
+        if not path.startswith(("confusion", "reliability/bins", "objects")):  # sums of pixels, not scores
+            assert seven[path] == pytest.approx(value, abs=1e-6), path
+
+
+def test_what_is_said_and_written(evaluated):
+    result, out = evaluated
+    content = scores(out)
+    assert "12 photos (all), at their own size" in result.stdout
+    assert f"{content['scores']['dataset']['jaccard']['value']:.4f}" in result.stdout
+    assert f"report: {out / 'report.html'}" in result.stdout
+    assert {path.name for path in out.iterdir()} == {
+        "evaluation.json", "per_class.csv", "per_photo.csv", "report.html"
+    }  # fmt: skip
+    with (out / "per_photo.csv").open(newline="") as text:
+        rows = list(csv.DictReader(text))
+    assert [row["name"] for row in rows] == [row["name"] for row in content["per_photo"]]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "from random weights, no ImageNet weights" in page
+    for gallery in ("Worst", "Median", "Best"):
+        assert gallery in page
+
+
+def test_training_ends_with_the_same_report(trained_run, tmp_path):
+    assert run(trained_run, "--out", tmp_path).exit_code == 0
+    mine, ours = scores(tmp_path), scores(trained_run / "evaluation")
+    assert mine["split"] == ours["split"] == "validation"
+    assert mine["photos"] == ours["photos"] == 3
+    assert numbers(mine["scores"]) == pytest.approx(numbers(ours["scores"]), abs=1e-9)
+    assert (trained_run / "evaluation" / "report.html").exists()
+
+
+def test_a_baseline_on_the_same_photos(trained_run, tmp_path):
+    shutil.copytree(trained_run, tmp_path / "other")
+    model = keras.models.load_model(tmp_path / "other" / "best.keras")
+    for variable in model.trainable_variables[-2:]:
+        variable.assign(variable + 0.5)
+    model.save(tmp_path / "other" / "best.keras")
+    result = run(trained_run, "--split", "all", "--baseline", tmp_path / "other", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    compared = scores(tmp_path / "out")["baseline"]
+    assert compared["model"] == str(tmp_path / "other")
+    assert compared["difference"]["better"] + compared["difference"]["worse"] + compared["difference"]["equal"] == 12
+    ours = scores(tmp_path / "out")["scores"]["dataset"]["jaccard"]["value"]
+    theirs = compared["scores"]["dataset"]["jaccard"]["value"]
+    assert compared["difference"]["jaccard"]["value"] == pytest.approx(ours - theirs)
+    assert "Most different" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_best_threshold_is_kept_and_used(trained_run, tmp_path):
+    shutil.copytree(trained_run, tmp_path / "run")
+    result = run(tmp_path / "run", "--split", "all", "--store-threshold", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    best = scores(tmp_path / "out")["thresholds"]["best"]["threshold"]
+    assert f"export.threshold is {best:g} now" in result.stdout
+    assert load_settings(tmp_path / "run" / "settings.toml").export.threshold == best
+    assert kseg.load(tmp_path / "run").threshold == best
+    again = run(tmp_path / "run", "--split", "all", "--out", tmp_path / "again")
+    assert again.exit_code == 0
+    content = scores(tmp_path / "again")
+    assert content["threshold"] == best
+    swept = scores(tmp_path / "out")["thresholds"]["best"]["jaccard"]
+    assert content["scores"]["dataset"]["jaccard"]["value"] == pytest.approx(swept, abs=1e-6)
+
+
+def test_other_photos_are_evaluated_whole_and_lists_as_they_say(trained_run, tmp_path):
+    other = make_photos(tmp_path / "other", 4)
+    result = run(trained_run, "--data", other, "--out", tmp_path / "all")
+    assert result.exit_code == 0, result.output
+    assert (scores(tmp_path / "all")["split"], scores(tmp_path / "all")["photos"]) == ("all", 4)
+    (tmp_path / "some.txt").write_text("p001\np003\n")
+    assert run(trained_run, "--split", tmp_path / "some.txt", "--out", tmp_path / "some").exit_code == 0
+    assert [row["name"] for row in scores(tmp_path / "some")["per_photo"]] == ["photos/p001", "photos/p003"]
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_mirrored_photo_counts_if_asked_for(flip, trained_run, tmp_path):
+    result = run(trained_run, "--split", "all", *(["--flip"] if flip else []), "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert scores(tmp_path)["flip"] == flip
+    predictor = kseg.load(trained_run, "float32")
+    file = trained_run.parent / "photos" / "images" / "p000.jpg"
+    share = predictor.predict(file, flip=flip).mask.mean()
+    rows = list(csv.DictReader((tmp_path / "per_photo.csv").open(newline="")))
+    assert len(rows) == 12
+    truth = cv2.imread(str(file).replace("images", "masks").replace(".jpg", ".png"), cv2.IMREAD_GRAYSCALE) > 0
+    recall, precision = (float(rows[0][name] or 0) for name in ("recall", "precision"))
+    if share and precision:
+        assert recall * truth.mean() / precision == pytest.approx(share)
+
+
+def test_what_cannot_be_evaluated_is_said(trained_run, tmp_path):
+    def refusal(*arguments):
+        result = run(*arguments, "--out", tmp_path / "out")
+        assert result.exit_code == 1, result.output
+        assert "Traceback" not in result.output
+        return result.stderr
+
+    assert "nowhere: holds no run; name a folder" in refusal(tmp_path / "nowhere")
+    assert "no sample is called gone" in refusal(trained_run, "--split", _listing(tmp_path, "gone"))
+    assert "cannot be read as a list" in refusal(trained_run, "--split", "testing")
+    shutil.copytree(trained_run, tmp_path / "street")
+    settings = (tmp_path / "street" / "settings.toml").read_text()
+    (tmp_path / "street" / "settings.toml").write_text(settings.replace('    "person",', '    "tree",'))
+    assert "only networks of the same classes can be compared" in refusal(
+        trained_run, "--baseline", tmp_path / "street"
+    )
+    broken = make_photos(tmp_path / "broken", 3)
+    (broken / "images" / "p001.jpg").write_bytes(b"no picture")
+    assert "p001.jpg: not a picture" in refusal(trained_run, "--data", broken)
+    assert not (tmp_path / "out").exists()
+
+
+def _listing(folder, text):
+    (folder / "list.txt").write_text(text)
+    return folder / "list.txt"
