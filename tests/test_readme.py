@@ -1,20 +1,29 @@
 """What the README and the settings files tell the reader to type is what the commands take."""
 
+import doctest
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from kseg.cli import export, predict, train
+from kseg.cli import evaluate, export, predict, train
 from kseg.config import load_settings
+from kseg.data.synthetic import draw_scene
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
 
 
-COMMANDS = {"kseg-train": train.main, "kseg-export": export.main, "kseg-predict": predict.main}
+COMMANDS = {
+    "kseg-train": train.main,
+    "kseg-evaluate": evaluate.main,
+    "kseg-predict": predict.main,
+    "kseg-export": export.main,
+}
 
 
 def shown_commands():
@@ -39,8 +48,20 @@ def test_a_shown_command_parses_and_its_settings_load(command, monkeypatch):
 def test_enough_commands_are_shown():
     shown = [command.split()[0] for command in shown_commands()]
     assert all(
-        shown.count(name) >= least for name, least in (("kseg-train", 7), ("kseg-export", 5), ("kseg-predict", 3))
+        shown.count(name) >= least
+        for name, least in (("kseg-train", 7), ("kseg-evaluate", 4), ("kseg-predict", 7), ("kseg-export", 5))
     )
+
+
+def test_the_notebook_example_does_what_it_shows(trained_run, tmp_path, monkeypatch):
+    """The README's Python session, on a run and a photo of these names."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained_run, "runs/people-001")
+    Image.fromarray(draw_scene(0, 0, 480, 640)[0]).save("photo.jpg")
+    example = doctest.DocTestParser().get_doctest(README, {}, "README", "README.md", 0)
+    assert len(example.examples) == 2
+    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example)
+    assert results.failed == 0
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

@@ -7,9 +7,12 @@ it out and go on.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+import cv2
 
 from kseg.ahead import work_ahead
 from kseg.errors import DataError
@@ -51,15 +54,18 @@ Done = Callable[[Job, str | None], None]
 def segment_all(answerer: Answerer, jobs: Iterable[Job], write: Write, done: Done, workers: int) -> None:
     """Segment the photo of every job and ``write`` its files, with so many threads for each.
 
-    Interrupted, or where the network fails, it still writes what is judged already, and leaves the rest.
+    Interrupted, or where the network fails, it still writes what is judged already, and leaves the rest. Raises
+    KsegError where a file cannot be written.
     """
-    with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
+    with _opencv_undivided(), ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
         writing: deque[tuple[Job, Future[None]]] = deque()
 
         def conclude(most: int) -> None:
             while len(writing) > most:
-                job, future = writing.popleft()
-                done(job, _reason(future))
+                job, future = writing[0]  # it stays there while it is waited for, lest an interruption lose it
+                reason = _reason(future)
+                writing.popleft()
+                done(job, reason)
 
         try:
             reading = work_ahead(readers, lambda job: answerer.read(job.photo), jobs, workers + answerer.batch_size)
@@ -69,7 +75,19 @@ def segment_all(answerer: Answerer, jobs: Iterable[Job], write: Write, done: Don
             conclude(most=0)
         except BaseException:
             readers.shutdown(cancel_futures=True)
+            conclude(most=0)
             raise
+
+
+@contextmanager
+def _opencv_undivided() -> Iterator[None]:
+    """Let OpenCV compute in the thread that calls it: where every processor has a photo, dividing one only costs."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 Read = tuple[Job, Future[Any]]

@@ -27,15 +27,22 @@ class Input(NamedTuple):
 def find_inputs(names: Sequence[str], out: Path, written: Sequence[str]) -> list[Input]:
     """The files named, those that patterns match, and the photos and films in folders, each file once.
 
-    Results of a folder's files keep its structure below ``out``; those of other files lie in ``out`` itself. In
-    folders, what is hidden is left out, and so are earlier results: all below ``out``, or, where ``out`` is the
-    folder itself, the files whose names end in one of ``written``.
+    Results of a folder's files keep its structure below ``out``; those of other files lie in ``out`` itself. Of what
+    is not named itself, hidden files are left out, and so are earlier results: the files below ``out`` whose names,
+    without the ending, end in one of ``written``.
 
     Raises DataError if a folder holds nothing, or a pattern matches nothing.
     """
+    out = out.resolve()
+    endings = tuple(written)
+
+    def is_ours(file: Path) -> bool:
+        """Whether an earlier call may have written it."""
+        return file.stem.endswith(endings) and out in file.resolve().parents
+
     found: dict[Path, Input] = {}
     for name in names:
-        for path, place in _expand(name, out.resolve(), tuple(written)):
+        for path, place in _expand(name, is_ours):
             found.setdefault(path.resolve(), Input(path, place))
     return list(found.values())
 
@@ -43,11 +50,12 @@ def find_inputs(names: Sequence[str], out: Path, written: Sequence[str]) -> list
 def with_own_places(inputs: Sequence[Input], files: Callable[[Input], Iterable[Path]]) -> Iterator[Input]:
     """The inputs, a number added to the places whose ``files`` would overwrite another's, or an input."""
     taken = {item.path.resolve() for item in inputs}
+    numbers: dict[PurePath, int] = {}  # the last of each name: thousands of photos may be called alike
     for path, wanted in inputs:
-        item, number = Input(path, wanted), 1
+        item = Input(path, wanted)
         while taken & (wants := {file.resolve() for file in files(item)}):
-            number += 1
-            item = Input(path, wanted.with_name(f"{wanted.name}-{number}"))
+            numbers[wanted] = numbers.get(wanted, 1) + 1
+            item = Input(path, wanted.with_name(f"{wanted.name}-{numbers[wanted]}"))
         taken |= wants
         yield item
 
@@ -55,36 +63,37 @@ def with_own_places(inputs: Sequence[Input], files: Callable[[Input], Iterable[P
 Found = Iterator[tuple[Path, PurePath]]
 
 
-def _expand(name: str, out: Path, written: tuple[str, ...]) -> Found:
+def _expand(name: str, is_ours: Callable[[Path], bool]) -> Found:
     path = Path(name)
     if path.is_dir():
-        yield from _walk(path, out, written)
+        found = list(_walk(path, is_ours))
+        if not found:
+            raise DataError(f"{path}: no photos or films in this folder; {' '.join((*PHOTOS, *FILMS))} are read")
     elif path.exists() or not glob.has_magic(name):  # what is not there is reported with what cannot be read
-        yield path, PurePath(path.stem)
+        found = [(path, PurePath(path.stem))]
     else:
-        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - relative and absolute patterns
-        if not matches:
+        found = list(_matches(name, is_ours))
+        if not found:
             raise DataError(f"{name}: no file matches this pattern")
-        for match in map(Path, matches):
-            yield from _walk(match, out, written) if match.is_dir() else [(match, PurePath(match.stem))]
+    yield from found
 
 
-def _walk(folder: Path, out: Path, written: tuple[str, ...]) -> Found:
-    here = folder.resolve()
+def _matches(pattern: str, is_ours: Callable[[Path], bool]) -> Found:
+    """What matches, whatever its ending; and what lies in folders that match, which may hold nothing."""
+    for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207 - relative and absolute patterns
+        if match.is_dir():
+            yield from _walk(match, is_ours)
+        elif not is_ours(match):
+            yield match, PurePath(match.stem)
 
-    def is_ours(file: Path) -> bool:
-        """Whether an earlier call may have written it."""
-        return out in file.parents and (out != here or file.stem.endswith(written))
 
-    files = [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in (*PHOTOS, *FILMS)
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and not is_ours(file.resolve())
-        and file.is_file()
-    ]
-    if not files:
-        raise DataError(f"{folder}: no photos or films in this folder; {' '.join((*PHOTOS, *FILMS))} are read")
-    for file in files:
-        yield file, file.relative_to(folder).with_suffix("")
+def _walk(folder: Path, is_ours: Callable[[Path], bool]) -> Found:
+    for file in sorted(folder.rglob("*")):
+        within = file.relative_to(folder)
+        if (
+            file.suffix.lower() in (*PHOTOS, *FILMS)
+            and not any(part.startswith(".") for part in within.parts)
+            and not is_ours(file)
+            and file.is_file()
+        ):
+            yield file, within.with_suffix("")

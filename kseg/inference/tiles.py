@@ -98,5 +98,6 @@ class Cover:
 
     def _risen(self, distance: np.ndarray) -> np.ndarray:
         """A smooth step from 0 to 1 over the pixels that fade: half a period of a cosine."""
-        progress = distance / self._fade if self._fade else distance > 0
-        return 0.5 - 0.5 * np.cos(np.pi * np.clip(progress, 0, 1))
+        progress: np.ndarray = distance / self._fade if self._fade else distance > 0
+        step: np.ndarray = 0.5 - 0.5 * np.cos(np.pi * np.clip(progress, 0, 1))
+        return step

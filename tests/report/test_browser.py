@@ -6,6 +6,7 @@ import shutil
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from support import SMALL, kseg_train
 
 from kseg.report.page import write_report
 
@@ -64,6 +65,17 @@ def pages(tmp_path_factory, report_of, evaluation_of):
     return {path.stem: path.as_uri() for path in folder.iterdir()}
 
 
+@pytest.fixture(scope="module")
+def real_page(real_data, tmp_path_factory):
+    """What a short training on real photos of people ends with."""
+    home = tmp_path_factory.mktemp("real")
+    (home / "small.toml").write_text("")
+    options = ("--set", "training.epochs=2", "--set", "training.steps_per_epoch=15", "--run", "run")
+    done = kseg_train("small.toml", "--data", real_data / "people", *SMALL, *options, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return (home / "run" / "evaluation" / "report.html").as_uri()
+
+
 def requested(driver):
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     return {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
@@ -84,9 +96,20 @@ def show(driver, url, width, theme):
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("name", ["full", "long", "empty"])
 def test_looks_right(browser, pages, name, width, theme):
-    show(browser, pages[name], width, theme)
+    require_right(browser, pages[name], width, theme)
+
+
+@pytest.mark.parametrize(("width", "theme"), [(360, "dark"), (1280, "light")])
+def test_the_report_of_a_real_run_looks_right(browser, real_page, width, theme):
+    require_right(browser, real_page, width, theme)
+    assert browser.execute_script("return document.images.length") > 12
+
+
+def require_right(browser, url, width, theme):
+    """Neither error, request, broken picture, sideways scrolling nor pale text."""
+    show(browser, url, width, theme)
     assert browser.get_log("browser") == []
-    assert {url for url in requested(browser) if not url.startswith("data:")} == {pages[name]}
+    assert {asked for asked in requested(browser) if not asked.startswith("data:")} == {url}
     assert browser.execute_script(BROKEN) == []
     scrolled, inner = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     assert scrolled <= inner == width
