@@ -64,8 +64,8 @@ def errors_as_messages() -> Iterator[None]:
 
 
 def progress(length: int, label: str) -> Any:
-    """A progress bar on standard error, which results may not be mixed with; ``update(1)`` moves it."""
-    return click.progressbar(length=length, label=label, file=sys.stderr)
+    """A progress bar on standard error, where that is a terminal; ``update(1)`` moves it."""
+    return click.progressbar(length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
 
 
 def interrupted(message: str) -> NoReturn:

@@ -14,8 +14,8 @@ Examples:
   kseg-evaluate runs/people-002 --baseline runs/people-001
   kseg-evaluate runs/people-001 --store-threshold
 
-Photos are judged as kseg-predict and an exported model judge them, and scored at their own size. The folder of the
-results holds report.html, evaluation.json, per_photo.csv and per_class.csv."""
+Photos are judged as in prediction and by an exported model, and scored at their own size. The folder of the results
+holds report.html, evaluation.json, per_photo.csv and per_class.csv."""
 
 
 @click.command(epilog=EXAMPLES)
