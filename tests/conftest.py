@@ -1,12 +1,13 @@
 """Small data made on the spot, and the real pictures where they are."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fake_serving import Fake
-from support import SMALL, kseg_train, make_photos
+from support import EXPORT, SMALL, kseg_train, make_photos
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -36,6 +37,18 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = kseg_train("small.toml", "--data", "photos", *SMALL, *options, cwd=home)
     assert done.returncode == 0, done.stderr
     return home / "run"
+
+
+@pytest.fixture(scope="session")
+def exported(trained_run: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """What kseg-export, as a process of its own, says of its first version, and the model's folder: no test changes it.
+
+    It is told nothing of TensorFlow's own remarks, which it has to keep quiet itself.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [*EXPORT, "run", "--to", "models/people"]
+    done = subprocess.run(command, cwd=trained_run.parent, env=environment, capture_output=True, text=True, check=False)
+    return done, trained_run.parent / "models" / "people"
 
 
 @pytest.fixture

@@ -15,6 +15,9 @@ COMMAND = [sys.executable, "-c", "from kseg.cli.train import main; main(prog_nam
 EXPORT = [sys.executable, "-c", "from kseg.cli.export import main; main(prog_name='kseg-export')"]
 """kseg-export, likewise."""
 
+PREDICT = [sys.executable, "-c", "from kseg.cli.predict import main; main(prog_name='kseg-predict')"]
+"""kseg-predict, likewise."""
+
 SMALL = (
     *("--set", "data.image_size=[32, 32]"),
     *("--set", "model.encoder=resnet18"),

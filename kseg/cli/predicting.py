@@ -168,6 +168,8 @@ def segment_one_film(way: Way, name: str, files: dict[str, Path], outputs: Outpu
         return {name: "a server takes photos only; name a run or an export for films"}
     is_camera = name.startswith(CAMERA)
     try:
+        for path in (name, *map(str, files.values())):
+            path.encode()  # on a name that is no UTF-8, OpenCV crashes the process
         film = open_camera(camera_number(name)) if is_camera else open_film(Path(name))
         with (
             film,
@@ -194,6 +196,8 @@ def segment_one_film(way: Way, name: str, files: dict[str, Path], outputs: Outpu
             click.echo(film.shortfall, err=True)
     except KsegError as error:
         return {name: str(error).removeprefix(f"{name}: ")}
+    except UnicodeEncodeError:
+        return {name: "its name, or that of a folder, is not UTF-8, and OpenCV opens no such films; rename it"}
     except KeyboardInterrupt:
         interrupted(f"interrupted in {name}; nothing of this film was kept")
     return {}
@@ -202,7 +206,7 @@ def segment_one_film(way: Way, name: str, files: dict[str, Path], outputs: Outpu
 def camera_number(name: str) -> int:
     """Of ``camera:0``."""
     number = name.removeprefix(CAMERA)
-    if not number.isdigit():
+    if not number.isdecimal():
         raise DataError(f"{name}: cameras are called by their number, such as {CAMERA}0")
     return int(number)
 

@@ -21,13 +21,11 @@ from kseg.serving.versions import origin_of, versions
 
 
 @pytest.fixture(scope="module")
-def first(trained_run):
-    """What kseg-export, as a process of its own, says of its first version, and the model's folder."""
-    model_dir = trained_run.parent / "models" / "people"
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    command = [*EXPORT, "run", "--to", "models/people"]
-    done = subprocess.run(command, cwd=trained_run.parent, env=environment, capture_output=True, text=True, check=False)
-    return done, model_dir
+def first(exported, tmp_path_factory):
+    """What kseg-export said of its first version, and a copy of the model's folder, to which tests add versions."""
+    done, model_dir = exported
+    copied = shutil.copytree(model_dir.parent, tmp_path_factory.mktemp("first") / "models")
+    return done, copied / "people"
 
 
 def export(*arguments):
