@@ -60,8 +60,7 @@ def _open(path: Path) -> Image.Image:
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty; copy it again or remove it")
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")  # Pillow's remarks on harmless metadata
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # remarks on harmless metadata
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
                     f"{path}: claims {image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}; reduce it"
