@@ -141,11 +141,8 @@ class ServedNetwork:
         pixels are not resized: sides that are no multiple of 32 are continued by their last row or column, and cropped.
         """
         sides = tf.shape(pixels)[1:3]
-        logits = tf.cond(
-            tf.reduce_all(sides % STRIDE == 0),
-            lambda: self._network(tf.cast(pixels, tf.float32)),
-            lambda: self._network(tf.cast(_continued(pixels, sides), tf.float32))[:, : sides[0], : sides[1]],
-        )
+        fitting = tf.cond(tf.reduce_all(sides % STRIDE == 0), lambda: pixels, lambda: _continued(pixels, sides))
+        logits = self._network(tf.cast(fitting, tf.float32))[:, : sides[0], : sides[1]]
         return {"probabilities": self.contract.probabilities(logits)}
 
     def _prepare(self, image_bytes: tf.Tensor) -> Tensors:
