@@ -42,9 +42,9 @@ def make_photos(root: Path, count: int) -> Path:
 
 
 def pipeline_over(root: Path, size: int, cache: bool, steps: int):
+    from kseg.data.folder import FolderSource
     from kseg.data.loading import Loader
     from kseg.data.pipeline import TrainingOrder, training_pipeline
-    from kseg.data.sources import FolderSource
     from kseg.settings import AugmentationSettings, DataSettings
 
     loader = Loader(FolderSource(DataSettings(roots=(root,))), (size, size), cache=cache)

@@ -5,6 +5,7 @@ Sections mirror the TOML file: ``[data]``, ``[synthetic]``, ``[augmentation]``, 
 ``kseg.config`` reads them.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,18 +28,54 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class DataSettings(Section):
-    """Where samples come from, what their masks mean, and the size the network sees them at."""
+class TfdsSettings(Section):
+    """A set of TensorFlow Datasets: one of its catalogue. One that ``kseg-data prepare`` wrote needs none of these."""
 
-    source: Literal["folder", "synthetic"] = "folder"
+    name: Name | None = None
+    """As the catalogue has it, such as ``oxford_iiit_pet`` or ``coco/2017_panoptic:1.1.0``."""
+    data_dir: Name | None = None
+    """Where sets are kept, once downloaded; none: TensorFlow Datasets' own place."""
+    train: Name = "train"
+    """Which samples train, such as ``train[:90%]``."""
+    validation: Name | None = "validation"
+    """Which validate; none: every n-th of ``train``, as of a folder."""
+    picture: Name = "image"
+    mask: Name = "mask"
+    """The features that hold them."""
+    objects: Name | None = None
+    """Of a panoptic set: the feature that lists the segments of the mask, each with its ``id`` and ``label``."""
+
+
+class SourceSettings(Section):
+    """Where samples come from, and what their masks mean."""
+
+    source: Literal["folder", "synthetic", "tfds", "coco", "panoptic", "labelme", "cvat"] = "folder"
     roots: tuple[Path, ...] = ()
     """Folders that each hold ``images`` and ``masks``; usually given as ``--data``."""
     images: Name = "images"
     masks: Name = "masks"
+    annotations: Name | None = None
+    """What holds the outlines below a root: the JSON file of coco and panoptic, the XML file of cvat, the folder of
+    labelme's."""
+    mask_values: dict[str, str | int] = {}
+    """Stored value (``"255"``), colour (``"128,0,0"``, ``"#800000"``) or, of outlines, label -> class name, class id
+    or ``"ignore"``; ``"other"``: all that is not named."""
+    tfds: TfdsSettings = TfdsSettings()
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """How many times an epoch each of its training samples comes, on average."""
+
+
+class DataSettings(SourceSettings):
+    """The samples, the classes, and the size the network sees them at."""
+
+    also: tuple[SourceSettings, ...] = ()
+    """Further sources, each with a mapping and a weight of its own: ``[[data.also]]``."""
     classes: tuple[Name, ...] = ("person",)
     """One name: that class against everything else (sigmoid). More: one name per class id (softmax)."""
-    mask_values: dict[str, str | int] = {}
-    """Stored value (``"255"``) or colour (``"128,0,0"``, ``"#800000"``) -> class name, class id or ``"ignore"``."""
+    colours: dict[str, str] = {}
+    """Class name -> ``"#rrggbb"``, for all pictures of it; those not named here have kseg's own."""
+    oversample: Share = 0.0
+    """Photos with a class that fewer than this share of the photos show come more often; 0 is off."""
     ignore_class: Annotated[int, Field(ge=1, le=255)] = 255
     """The id of pixels that count nowhere: in no loss and in no metric."""
     image_size: tuple[Positive, Positive] = (256, 256)
@@ -55,6 +92,11 @@ class DataSettings(Section):
     """Decode every picture and mask once before training, so that a bad one is found now."""
     cache: Literal["auto"] | bool = "auto"
     """Keep decoded, resized samples in memory; ``auto`` does when they take under half of what is free."""
+
+    @property
+    def sources(self) -> "tuple[SourceSettings, ...]":
+        """All sources, this section's own first."""
+        return (self, *self.also)
 
     @property
     def num_classes(self) -> int:
@@ -80,6 +122,12 @@ class DataSettings(Section):
             raise ValueError("classes: each name may stand only once")
         if "ignore" in self.classes:
             raise ValueError('classes: "ignore" is the word for pixels that count nowhere; choose another name')
+        unknown = [name for name in self.colours if name not in self.class_ids]
+        if unknown:
+            raise ValueError(f"colours: {unknown[0]} is no class; there are {', '.join(self.class_ids)}")
+        wrong = [text for text in self.colours.values() if not re.fullmatch("#[0-9a-fA-F]{6}", text)]
+        if wrong:
+            raise ValueError(f'colours: {wrong[0]} is no colour; write it as "#rrggbb", such as "#800000"')
         if self.ignore_class < max(2, len(self.classes)):
             raise ValueError(f"ignore_class: {self.ignore_class} is a class id here; use one above, such as 255")
         if self.on_bad_sample == "skip" and not self.verify:
@@ -153,7 +201,8 @@ class TrainingSettings(Section):
     steps_per_execution: Positive = 1
     loss: Name = "bce"
     """A weighted sum, such as ``"bce + 0.5 dice"``."""
-    class_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    class_weights: tuple[Annotated[float, Field(ge=0)], ...] | Literal["balanced", "median"] | None = None
+    """Of each class in the loss: given; or from its share of the training pixels, see ``kseg.data.survey``."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     optimizer: Literal["adam", "muon"] = "adam"
     """``muon`` learns more from the same pictures and takes longer for a step: see ``kseg.training.muon``."""
@@ -240,7 +289,7 @@ class Settings(Section):
             raise ValueError(f"model.norm: {model.norm} does not go with ImageNet's weights, which need batch")
         weights = training.class_weights
         expected = max(2, self.data.num_classes)
-        if weights is not None and len(weights) != expected:
+        if isinstance(weights, tuple) and len(weights) != expected:
             raise ValueError(
                 f"training.class_weights: {len(weights)} numbers; {expected} are needed, one for each class"
                 + (" (background, then the class)" if self.data.num_classes == 1 else "")

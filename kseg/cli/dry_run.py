@@ -6,14 +6,15 @@ from pathlib import Path
 import click
 import numpy as np
 
-from kseg.cli.samples import open_samples
+from kseg.cli.samples import open_samples, spread
 from kseg.data.loading import Loader
 from kseg.data.pipeline import TrainingOrder, data_errors, training_pipeline
+from kseg.data.survey import count_pixels
 from kseg.models.segmenter import build_segmenter
 from kseg.models.summary import format_table, summarize
 from kseg.models.weights import describe, load_encoder_weights
 from kseg.pictures import draw_batch
-from kseg.settings import Settings
+from kseg.settings import DataSettings, Settings
 from kseg.training.loop import build_loss, count_steps
 from kseg.training.precision import prepare_keras
 
@@ -29,46 +30,43 @@ def show(settings: Settings, folder: Path) -> None:
     policy = prepare_keras(settings)
     data = settings.data
     model = build_segmenter(num_classes=data.num_classes, **settings.model.network)
-    build_loss(settings)  # one that cannot be should be known now, as weights that cannot be had
+    build_loss(settings, None)  # one that cannot be should be known now, as weights that cannot be had
     origin = load_encoder_weights(model, settings.model.encoder, settings.model.encoder_weights)
     height, width = data.image_size
     click.echo(f"{model.name}, {describe(origin)}, {policy}, at {height} x {width} (height x width)\n")
     click.echo(format_table(summarize(model, height, width)))
-    loader, split = open_samples(settings)
-    steps = count_steps(settings, len(split.training))
+    loader, split, order, _ = open_samples(settings)
+    steps = count_steps(settings, order.length)
     click.echo(
         f"\n{len(split.training)} samples train, {len(split.validation)} validate; {steps} steps of "
         f"{settings.training.batch_size} make an epoch; decoded samples are "
         + ("kept in memory" if loader.cached else "decoded anew each epoch")
     )
     with data_errors(loader):
-        for line in _class_shares(loader, split.training, settings):
+        for line in _class_shares(loader, split.training, data):
             click.echo(line)
-        batch = _first_batch(loader, split.training, settings)
+        batch = _first_batch(loader, order, settings)
     picture = folder / "batch.png"
     draw_batch(picture, *batch, data.classes)
     click.echo(f"a batch as training sees it: {picture}")
 
 
-def _class_shares(loader: Loader, training: Sequence[int], settings: Settings) -> list[str]:
+def _class_shares(loader: Loader, training: Sequence[int], data: DataSettings) -> list[str]:
     """A line per class: its share of the pixels, and of the pictures it is in, over some of the samples."""
-    data = settings.data
-    chosen = np.linspace(0, len(training) - 1, min(SURVEYED, len(training))).astype(int)
-    counts = np.stack([np.bincount(loader.load(training[place]).mask.ravel(), minlength=256) for place in chosen])
-    names = {0: "background", 1: data.classes[0]} if data.num_classes == 1 else dict(enumerate(data.classes))
-    names[data.ignore_class] = "ignored"
+    counts = count_pixels(loader, spread(training, SURVEYED), 256)
+    names = {**dict(enumerate(data.class_ids)), data.ignore_class: "ignored"}
     width = max(map(len, names.values()))
-    header = f"{'class':{width}}  share of pixels  in pictures  ({len(chosen)} training samples)"
+    header = f"{'class':{width}}  share of pixels  in pictures  ({len(counts)} training samples)"
     return [header] + [
         f"{name:{width}}  {counts[:, index].sum() / counts.sum():15.1%}  {(counts[:, index] > 0).mean():11.0%}"
         for index, name in names.items()
     ]
 
 
-def _first_batch(loader: Loader, training: Sequence[int], settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+def _first_batch(loader: Loader, order: TrainingOrder, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     pipeline = training_pipeline(
         loader,
-        TrainingOrder(training, settings.seed),
+        order,
         settings.augmentation,
         ignore_class=settings.data.ignore_class,
         batch_size=SHOWN,

@@ -78,7 +78,7 @@ def train_in(run: "Run", settings: "Settings") -> None:
     from kseg.cli.evaluating import Examined, examine
     from kseg.cli.reporting import write_results
     from kseg.cli.samples import examples_of, open_samples
-    from kseg.data.pipeline import TrainingOrder, data_errors, evaluation_pipeline, training_pipeline
+    from kseg.data.pipeline import data_errors, evaluation_pipeline, training_pipeline
     from kseg.models.segmenter import build_segmenter
     from kseg.models.weights import describe, load_encoder_weights
     from kseg.training.loop import build_loss, count_steps, train
@@ -90,10 +90,10 @@ def train_in(run: "Run", settings: "Settings") -> None:
     model = build_segmenter(num_classes=data.num_classes, **settings.model.network)
     if not run.history:  # else the checkpoint has them, further trained
         run.write_weights(load_encoder_weights(model, settings.model.encoder, settings.model.encoder_weights))
-    loss = build_loss(settings)
-    loader, split = open_samples(settings, run)
-    order = TrainingOrder(split.training, settings.seed)
-    steps = count_steps(settings, len(split.training))
+    build_loss(settings, None)  # one that cannot be should be known before every picture is looked at
+    loader, split, order, class_weights = open_samples(settings, run)
+    loss = build_loss(settings, class_weights)
+    steps = count_steps(settings, order.length)
     training = training_pipeline(
         loader,
         order,

@@ -10,6 +10,9 @@ from kseg.errors import ConfigError, DataError, did_you_mean
 Stored = int | tuple[int, int, int]
 """What stands in a mask's pixel: a value, or an RGB colour."""
 
+OTHER = "other"
+"""The key of ``data.mask_values`` for all that it does not name."""
+
 UNKNOWN = -1
 SHOWN = 6
 """How many unknown values a message lists."""
@@ -18,8 +21,9 @@ SHOWN = 6
 class LabelMap:
     """Turns stored masks into class ids, and refuses values it was not told about.
 
-    Without ``mask_values``: in the binary case 0 and 1, or 0 and 255, whichever the file uses; with more classes
-    the stored value is the class id, and ``ignore_class`` is itself.
+    ``mask_values`` maps what is stored, and by the key ``"other"`` all that it does not name. Without it: in the
+    binary case 0 and 1, or 0 and 255, whichever the file uses; with more classes the stored value is the class id,
+    and ``ignore_class`` is itself.
     """
 
     def __init__(
@@ -31,7 +35,9 @@ class LabelMap:
         self.classes = tuple(classes)
         self.ignore_class = ignore_class
         self.binary = len(classes) == 1
-        self._ids = {_parse_stored(key): self._class_id(key, value) for key, value in (mask_values or {}).items()}
+        given = {key: class_id(key, value, classes, ignore_class) for key, value in (mask_values or {}).items()}
+        self._other = given.pop(OTHER, UNKNOWN)
+        self._ids = {_parse_stored(key): found for key, found in given.items()}
         kinds = {isinstance(stored, tuple) for stored in self._ids}
         if len(kinds) > 1:
             raise ConfigError("data.mask_values: values and colours are mixed; write all keys as colours")
@@ -46,15 +52,15 @@ class LabelMap:
         """
         if self.colours:
             return self._encode_colours(stored)
-        if not self._ids and self.binary:
+        if not self._ids and self.binary and self._other == UNKNOWN:
             return self._encode_binary(stored)
         highest = int(stored.max(initial=0))
         if stored.min(initial=0) < 0 or highest > 65535:
             raise DataError(f"values up to {highest}; a mask stores 0 to 65535")
-        table = np.full(highest + 1, UNKNOWN, np.int16)
-        for value, class_id in (self._ids or self._identity()).items():
+        table = np.full(highest + 1, self._other, np.int16)
+        for value, found in (self._ids or self._identity()).items():
             if isinstance(value, int) and value <= highest:
-                table[value] = class_id
+                table[value] = found
         ids = table[stored]
         if (ids == UNKNOWN).any():
             raise DataError(self._complain(stored[ids == UNKNOWN]))
@@ -70,9 +76,9 @@ class LabelMap:
 
     def _encode_colours(self, stored: np.ndarray) -> np.ndarray:
         codes = _pack(stored)
-        ids = np.full(codes.shape, UNKNOWN, np.int16)
-        for colour, class_id in self._ids.items():
-            ids[codes == _pack(np.array(colour))] = class_id
+        ids = np.full(codes.shape, self._other, np.int16)
+        for colour, found in self._ids.items():
+            ids[codes == _pack(np.array(colour))] = found
         if (ids == UNKNOWN).any():
             raise DataError(self._complain(codes[ids == UNKNOWN]))
         return ids.astype(np.uint8)
@@ -80,19 +86,6 @@ class LabelMap:
     def _identity(self) -> dict[Stored, int]:
         last = 1 if self.binary else len(self.classes) - 1
         return {value: value for value in (*range(last + 1), self.ignore_class)}
-
-    def _class_id(self, key: str, value: str | int) -> int:
-        if value == "ignore" or value == self.ignore_class:
-            return self.ignore_class
-        names = ["background", self.classes[0]] if self.binary else list(self.classes)
-        if isinstance(value, int) and 0 <= value < len(names):
-            return value
-        if isinstance(value, str) and value in names:
-            return names.index(value)
-        raise ConfigError(
-            f'data.mask_values: "{key}" = {value!r} is no class{did_you_mean(str(value), names)}; '
-            f'there are {", ".join(f"{name} ({i})" for i, name in enumerate(names))}, and "ignore"'
-        )
 
     def _complain(self, unknown: np.ndarray) -> str:
         values, counts = np.unique(unknown, return_counts=True)
@@ -104,8 +97,23 @@ class LabelMap:
         smooth = "; so many values mean soft edges or JPEG: save hard labels as PNG" if len(values) > 20 else ""
         return (
             f"unknown mask values {found}{more}{smooth}; known are {known}; "
-            f'map them, such as mask_values = {{ "{shown[0][0]}" = 1 }}, or to "ignore"'
+            f'map them, such as mask_values = {{ "{shown[0][0]}" = 1 }}, or to "ignore", or "other" = "ignore"'
         )
+
+
+def class_id(key: str, value: str | int, classes: Sequence[str], ignore_class: int) -> int:
+    """What an entry of ``data.mask_values`` maps to: a class by name or id, or ``"ignore"``. Raises ConfigError."""
+    if value in ("ignore", ignore_class):
+        return ignore_class
+    names = ["background", *classes] if len(classes) == 1 else list(classes)
+    if isinstance(value, int) and 0 <= value < len(names):
+        return value
+    if isinstance(value, str) and value in names:
+        return names.index(value)
+    raise ConfigError(
+        f'data.mask_values: "{key}" = {value!r} is no class{did_you_mean(str(value), names)}; '
+        f'there are {", ".join(f"{name} ({i})" for i, name in enumerate(names))}, and "ignore"'
+    )
 
 
 def _parse_stored(text: str) -> Stored:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from kseg.data.fitting import fit_mask, fit_picture, place
-from kseg.data.sources import Sample, Source
+from kseg.data.samples import Sample, Source
 from kseg.errors import DataError
 
 CACHE_SHARE = 0.5

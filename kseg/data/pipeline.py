@@ -23,11 +23,20 @@ class TrainingOrder:
     The stream is one shuffled pass over all samples after the other. The order within pass ``e`` and the seed of each
     sample's augmentation there are functions of (seed, e, index) alone, so that training can begin at any position,
     and two machines agree on it without talking.
+
+    A sample of weight w comes w times a pass on average: in every pass floor(w) or ceil(w) times, by systematic
+    sampling (Madow 1949), so that all passes are equally long.
     """
 
-    def __init__(self, indices: Sequence[int], seed: int) -> None:
+    def __init__(self, indices: Sequence[int], seed: int, weights: Sequence[float] | np.ndarray | None = None) -> None:
+        """``weights``: one per index; none: every sample comes once a pass."""
         self.indices = np.asarray(indices, np.int64)
         self.seed = seed
+        ends = np.cumsum(np.ones(len(self.indices)) if weights is None else np.asarray(weights, np.float64))
+        self.length = max(1, round(ends[-1]))
+        """Samples of one pass."""
+        self._ends = ends * (self.length / ends[-1])
+        self._ends[-1] = self.length  # whatever was lost in the division
 
     def from_position(self, position: int) -> tf.data.Dataset:
         """Endless pairs of index, int64 (), and seed of its pass, int32 (2,), from this position of the stream."""
@@ -35,11 +44,22 @@ class TrainingOrder:
         def one_pass(number: tf.Tensor) -> tf.data.Dataset:
             seed = tf.random.experimental.stateless_fold_in([self.seed, 0], number)
             # Not index_shuffle, which needs no list in memory: it was found to know only some 256 orders.
-            shuffled = tf.random.experimental.stateless_shuffle(self.indices, seed)
-            return tf.data.Dataset.from_tensor_slices(shuffled).map(lambda index: (index, seed))
+            shuffled = tf.random.experimental.stateless_shuffle(self._once_or_more(seed), seed)
+            # A sample that comes again in the same pass is augmented in another way.
+            return tf.data.Dataset.from_tensor_slices(shuffled).map(
+                lambda pair: (pair[0], seed + tf.stack([0, tf.cast(pair[1], seed.dtype)]))
+            )
 
-        first_pass, within = divmod(position, len(self.indices))
+        first_pass, within = divmod(position, self.length)
         return tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(within)
+
+    def _once_or_more(self, seed: tf.Tensor) -> tf.Tensor:
+        """The samples of a pass, not shuffled yet: int64 (length, 2) of index, and how often it came before."""
+        marks = tf.floor(self._ends + tf.random.stateless_uniform((), seed, dtype=tf.float64))
+        marks = tf.concat([[0.0], tf.cast(marks, tf.float64)], 0)
+        times = tf.cast(marks[1:] - marks[:-1], tf.int64)
+        first = tf.repeat(tf.cumsum(times, exclusive=True), times)
+        return tf.stack([tf.repeat(self.indices, times), tf.range(self.length, dtype=tf.int64) - first], axis=1)
 
     def batch(self, step: int, batch_size: int) -> list[int]:
         """The samples, by index, that training step ``step`` (from 0) works on."""

@@ -15,14 +15,22 @@ class Split(NamedTuple):
     validation: list[int]
 
 
-def choose_split(names: Sequence[str], left_out: Collection[int], settings: DataSettings) -> Split:
-    """Split the samples that are not left out, as the settings say: by lists, or by every n-th of the sorted names."""
+def choose_split(
+    names: Sequence[str], left_out: Collection[int], settings: DataSettings, own: Split | None = None
+) -> Split:
+    """Split the samples that are not left out: by the settings' lists; else as ``own`` says, and by every n-th of the
+    sorted names where that says nothing."""
     kept = [index for index in range(len(names)) if index not in left_out]
     if settings.train_list and settings.validation_list:
         split = split_lists([names[index] for index in kept], settings.train_list, settings.validation_list)
-    else:
-        split = split_every(len(kept), settings.validation_every)
-    return Split([kept[place] for place in split.training], [kept[place] for place in split.validation])
+        return Split([kept[place] for place in split.training], [kept[place] for place in split.validation])
+    training, validation = (set(side) - set(left_out) for side in own or Split([], []))
+    free = [index for index in kept if index not in training and index not in validation]
+    if free or not validation:
+        split = split_every(len(free), settings.validation_every)
+        training |= {free[place] for place in split.training}
+        validation |= {free[place] for place in split.validation}
+    return Split(sorted(training), sorted(validation))
 
 
 def find_split(names: Sequence[str], training: Sequence[str], validation: Sequence[str]) -> Split:

@@ -1,6 +1,6 @@
 """Compile and fit, from the beginning or from a checkpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -84,14 +84,14 @@ def train(
     return history
 
 
-def build_loss(settings: Settings) -> keras.losses.Loss:
-    """The settings' loss, told the number of classes and the ignored one. Raises ConfigError if it cannot be read."""
+def build_loss(settings: Settings, class_weights: Sequence[float] | None) -> keras.losses.Loss:
+    """The settings' loss, told all it must know of the classes. Raises ConfigError if it cannot be read."""
     try:
         return parse_loss(
             settings.training.loss,
             num_classes=settings.data.num_classes,
             ignore_class=settings.data.ignore_class,
-            class_weights=settings.training.class_weights,
+            class_weights=class_weights,
             label_smoothing=settings.training.label_smoothing,
         )
     except ConfigError as error:

@@ -67,3 +67,15 @@ def test_a_binary_mask_may_be_mapped_too():
 def test_a_mapping_that_cannot_be_is_refused(mapping, message):
     with pytest.raises(ConfigError, match=message):
         LabelMap(["person"], mapping)
+
+
+def test_other_is_whatever_is_not_named():
+    stored = np.array([[0, 1, 7, 200]], np.uint16)
+    labels = LabelMap(["person"], {"1": "person", "other": "background"})
+    np.testing.assert_array_equal(labels.encode(stored), [[0, 1, 0, 0]])
+    np.testing.assert_array_equal(
+        LabelMap(["sky", "road"], {"other": "ignore"}).encode(stored),
+        [[0, 1, 255, 255]],
+    )
+    colours = np.array([[[128, 0, 0], [1, 2, 3]]], np.uint8)
+    np.testing.assert_array_equal(LabelMap(["person"], {"#800000": 1, "other": 0}).encode(colours), [[1, 0]])

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from kseg.data.folder import FolderSource
 from kseg.data.loading import Loader, free_memory, require_no_problems
-from kseg.data.sources import FolderSource, Sample
+from kseg.data.samples import Sample
 from kseg.errors import DataError
 from kseg.settings import DataSettings
 

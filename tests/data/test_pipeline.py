@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kseg.data.loading import Loader
 from kseg.data.pipeline import TrainingOrder, data_errors, evaluation_pipeline, training_pipeline
-from kseg.data.sources import Sample
+from kseg.data.samples import Sample
 from kseg.errors import DataError
 from kseg.settings import AugmentationSettings
 
@@ -124,3 +124,41 @@ def test_a_broken_sample_raises_its_own_error_not_tensorflows():
 def test_other_errors_of_tensorflow_stay_what_they_are():
     with pytest.raises(tf.errors.InvalidArgumentError), data_errors(Loader(Numbered(3), (32, 32))):
         tf.reshape(tf.zeros(3), (2, 2))
+
+
+def times_in_passes(weights, passes):
+    """How often each sample comes in each of the first passes: int (passes, samples)."""
+    order = TrainingOrder(range(len(weights)), 3, weights)
+    stream = order.from_position(0).take(passes * order.length)
+    indices = np.array([int(index) for index, _ in stream.as_numpy_iterator()]).reshape(passes, order.length)
+    return np.stack([np.bincount(row, minlength=len(weights)) for row in indices])
+
+
+def test_a_sample_comes_as_often_as_its_weight_says():
+    weights = [0.5, 1.0, 2.25, 1.25]
+    times = times_in_passes(weights, 400)
+    assert (times >= np.floor(weights)).all()
+    assert (times <= np.ceil(weights)).all()
+    # a share p of 400 passes has the deviation sqrt(p (1 - p) / 400), at most 0.025
+    np.testing.assert_allclose(times.mean(axis=0), weights, atol=0.1)
+
+
+def test_weights_of_one_change_nothing():
+    plain, weighted = (TrainingOrder(INDICES, 5, weights) for weights in (None, [1.0] * len(INDICES)))
+    for one, other in zip(plain.from_position(0).take(40), weighted.from_position(0).take(40), strict=True):
+        assert [part.numpy().tolist() for part in one] == [part.numpy().tolist() for part in other]
+
+
+@pytest.mark.parametrize("weights", [[0.1], [1 / 3] * 7, [0.7, 1.9, 0.2, 3.3, 1e-3], [1e6, 1.0]])
+def test_every_pass_is_equally_long(weights):
+    order = TrainingOrder(range(len(weights)), 3, weights)
+    assert order.length == max(1, round(sum(weights)))
+    if order.length < 100:
+        times_in_passes(weights, 5)
+
+
+def test_a_sample_that_comes_again_in_a_pass_is_augmented_in_another_way():
+    seeds = {}
+    for index, seed in TrainingOrder(range(3), 3, [4.0, 1.0, 2.0]).from_position(0).take(7):
+        seeds.setdefault(int(index), []).append(tuple(seed.numpy()))
+    assert {index: len(set(kinds)) for index, kinds in seeds.items()} == {0: 4, 1: 1, 2: 2}

@@ -3,10 +3,12 @@ import pytest
 from PIL import Image
 from support import make_photos
 
-from kseg.data.sources import FolderSource, SyntheticSource, open_source
+from kseg.data.folder import FolderSource
+from kseg.data.sources import Joined, SyntheticSource, open_source
+from kseg.data.splits import Split
 from kseg.data.synthetic import PARTS
 from kseg.errors import ConfigError, DataError
-from kseg.settings import DataSettings, SyntheticSettings
+from kseg.settings import DataSettings, SourceSettings, SyntheticSettings
 
 
 def folder(*roots, **settings):
@@ -125,3 +127,47 @@ def test_the_real_pictures_can_all_be_read(real_data):
         picture, mask = people.load(index)
         smaller += mask.shape[0] < picture.shape[0]
     assert smaller > 20  # most masks of this set are smaller than their photo
+
+
+class Numbered:
+    """Samples that say who they are."""
+
+    def __init__(self, title, count, split=None, sound=True):
+        self.names = [f"{title}/{index}" for index in range(count)]
+        self.skipped = {f"{title}/lost": "gone"}
+        self.split = split
+        self.sound = sound
+
+    def load(self, index):
+        return self.names[index]
+
+
+def test_joined_sources_follow_one_another_with_their_weights_and_splits():
+    joined = Joined(
+        [Numbered("a", 2), Numbered("b", 3, Split([0, 2], [1]), sound=False), Numbered("c", 1)], [1, 0.5, 3]
+    )
+    assert [joined.load(index) for index in range(6)] == joined.names == ["a/0", "a/1", "b/0", "b/1", "b/2", "c/0"]
+    assert joined.weights.tolist() == [1, 1, 0.5, 0.5, 0.5, 3]
+    assert joined.split == Split([2, 4], [3])
+    assert not joined.sound
+    assert sorted(joined.skipped) == ["a/lost", "b/lost", "c/lost"]
+
+
+def test_two_sources_may_not_call_two_samples_alike():
+    with pytest.raises(DataError, match="two sources have a sample called a/0"):
+        Joined([Numbered("a", 2), Numbered("a", 1)], [1, 1])
+
+
+def test_sources_have_mappings_of_their_own(photos, tmp_path):
+    more = make_photos(tmp_path / "more", 2)
+    for path in (more / "masks").iterdir():
+        Image.fromarray(np.where(np.asarray(Image.open(path)) > 0, 7, 3).astype(np.uint8)).save(path)
+    also = (
+        SourceSettings(roots=(more,), mask_values={"7": "person", "other": "background"}, weight=2.0),
+        SourceSettings(source="synthetic"),
+    )
+    source = open_source(DataSettings(roots=(photos,), also=also, image_size=(32, 32)), SyntheticSettings(scenes=3))
+    assert source.names[11:] == ["photos/p011", "more/p000", "more/p001", "scene-0", "scene-1", "scene-2"]
+    for index in range(len(source.names)):
+        assert set(np.unique(source.load(index).mask)) <= {0, 1}
+    np.testing.assert_array_equal(source.load(12).mask, source.load(0).mask)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kseg.data.splits import choose_split, find_split, split_every
+from kseg.data.splits import Split, choose_split, find_split, split_every
 from kseg.errors import DataError
 from kseg.settings import DataSettings
 
@@ -66,3 +66,12 @@ def test_an_earlier_split_is_found_by_name():
     assert find_split(NAMES, ["a/2", "a/1"], ["b/3"]) == ([1, 0], [3])
     with pytest.raises(DataError, match="c/1: was there when the run started"):
         find_split(NAMES, ["a/1"], ["c/1"])
+
+
+def test_a_source_that_splits_its_own_samples_is_heard():
+    names = [f"s{i}" for i in range(14)]
+    own = Split([0, 2, 3], [1])
+    # the other ten, 4 ... 13: every fifth of them validates
+    split = choose_split(names, {3}, DataSettings(validation_every=5), own)
+    assert split == Split([0, 2, 4, 5, 6, 7, 9, 10, 11, 12], [1, 8, 13])
+    assert choose_split(names[:4], set(), DataSettings(), own) == own
