@@ -8,6 +8,9 @@ import numpy as np
 LEAST_DOUBT = 1e-7
 """How near to 0 and 1 a probability is taken for at most."""
 
+SOFT = 0.1
+"""A cut-out is opaque from a probability of 1 - SOFT up, transparent below SOFT, and in between in proportion."""
+
 
 def log_odds(probability: float) -> float:
     """The logit of a probability strictly between 0 and 1."""
@@ -20,7 +23,7 @@ def decide(logits: np.ndarray, threshold: float = 0.5) -> np.ndarray:
     One class: 1 where its probability is above the threshold. More: the largest, of equal ones the smaller id.
     """
     if logits.shape[-1] == 1:
-        return (logits[..., 0] > log_odds(threshold)).astype(np.uint8)
+        return (logits[..., 0] > log_odds(threshold)).view(np.uint8)
     return logits.argmax(axis=-1).astype(np.uint8)
 
 
@@ -33,7 +36,7 @@ def decide_by_channel(channels: Iterable[np.ndarray], threshold: float = 0.5) ->
     for number, channel in enumerate(channels, 1):
         ids[channel > largest] = number
         largest = np.maximum(largest, channel)
-    return ids if number else (largest > log_odds(threshold)).astype(np.uint8)
+    return ids if number else (largest > log_odds(threshold)).view(np.uint8)
 
 
 def as_probabilities(logits: np.ndarray) -> np.ndarray:

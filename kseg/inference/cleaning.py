@@ -53,7 +53,7 @@ class Cleaning:
     def _without_small_regions(self, mask: np.ndarray) -> np.ndarray:
         kept = np.zeros_like(mask)
         for class_id in _foreground(mask):
-            inside = (mask == class_id).astype(np.uint8)
+            inside = (mask == class_id).view(np.uint8)
             _, labels, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
             areas = stats[:, cv2.CC_STAT_AREA]
             stays = areas >= self.min_region * mask.size
@@ -94,7 +94,7 @@ def _votes(inside: np.ndarray, disc: np.ndarray) -> np.ndarray:
 def _filled(mask: np.ndarray, below: float) -> np.ndarray:
     """Enclosed background of fewer than ``below`` pixels takes the class around it."""
     # Over sides only: where foreground touches over a corner, it encloses.
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask == 0).astype(np.uint8), connectivity=4)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask == 0).view(np.uint8), connectivity=4)
     left, top, across, down, areas = stats.T
     height, width = mask.shape
     holes = (areas < below) & (left > 0) & (top > 0) & (left + across < width) & (top + down < height)

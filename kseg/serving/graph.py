@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kseg.logits import log_odds
+from kseg.logits import SOFT, log_odds
 from kseg.serving.fitting import fit_picture, place, restore_in_strips
 from kseg.serving.photo.decode import Photo, decode_photo
 from kseg.serving.photo.header import Status
@@ -27,9 +27,6 @@ JUDGED_AT_ONCE = 16
 
 COMPRESSION = 1
 """Of the PNGs, 0 to 9: a mask shrinks to about a hundredth with any, and 1 takes the least time."""
-
-SOFT = 0.1
-"""A cut-out is opaque from a probability of 1 - SOFT up, transparent below SOFT, and in between in proportion."""
 
 
 @dataclass(frozen=True)

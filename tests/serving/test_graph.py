@@ -13,8 +13,9 @@ from PIL import Image
 from served import BINARY, SEVERAL, blobs, pixels_of, png, upright
 
 from kseg.data.fitting import fit_picture, place
+from kseg.logits import SOFT
 from kseg.models.constants import as_constants
-from kseg.serving.graph import JUDGED_AT_ONCE, SOFT, ServedNetwork
+from kseg.serving.graph import JUDGED_AT_ONCE, ServedNetwork
 from kseg.serving.photo.header import Status
 from kseg.serving.verify import expected_logits, expected_mask
 
