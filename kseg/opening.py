@@ -76,4 +76,5 @@ def _predictor(network: Callable[[tf.Tensor], tf.Tensor], settings: Settings) ->
         image_size=data.image_size,
         resize=data.resize,
         threshold=settings.export.threshold,
+        colours=data.colours,
     )

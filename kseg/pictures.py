@@ -3,7 +3,6 @@
 Pictures are uint8 (H, W, 3) RGB, masks uint8 (H, W) class ids, as everywhere.
 """
 
-import colorsys
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,24 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kseg.files import replacing
 from kseg.logits import decide
-
-Colour = tuple[int, int, int]
+from kseg.palette import Colour, Palette
 
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (40, 40, 48)
-
-# Distinct for colour-blind people, too (Okabe & Ito 2008), strongest first; further classes take hues between.
-OKABE_ITO: tuple[Colour, ...] = (
-    (0, 158, 115),
-    (213, 94, 0),
-    (0, 114, 178),
-    (240, 228, 66),
-    (204, 121, 167),
-    (86, 180, 233),
-    (230, 159, 0),
-)
-GOLDEN_ANGLE = 0.381966
-"""Of the colour circle: steps of it never come close to an earlier hue."""
 
 RIGHT: Colour = (0, 158, 115)
 INVENTED: Colour = (213, 50, 30)
@@ -48,38 +33,30 @@ LINE = 26
 """Height of a line of text."""
 
 
-def class_colours(count: int) -> np.ndarray:
-    """One colour per foreground class: uint8 (count, 3)."""
-    further = [
-        tuple(round(255 * part) for part in colorsys.hsv_to_rgb(index * GOLDEN_ANGLE % 1, 0.65, 0.9))
-        for index in range(max(0, count - len(OKABE_ITO)))
-    ]
-    return np.array([*OKABE_ITO, *further][:count], np.uint8).reshape(count, 3)
-
-
-def overlay(picture: np.ndarray, mask: np.ndarray, num_classes: int, strength: float = 0.55) -> np.ndarray:
-    """The picture with every class but the background (0) tinted and outlined; ignored pixels turn grey."""
-    foreground = max(1, num_classes - 1)
-    colours = class_colours(foreground)
+def overlay(picture: np.ndarray, mask: np.ndarray, palette: Palette, strength: float = 0.55) -> np.ndarray:
+    """The picture with every class but the background tinted and outlined; ignored pixels turn grey."""
     tinted = picture.copy()
-    for class_id in range(1, foreground + 1):
+    for class_id, colour in enumerate(palette.colours):
+        if colour is None:
+            continue
         inside = mask == class_id
-        tinted[inside] = _blend(tinted[inside], colours[class_id - 1], strength)
+        tinted[inside] = _blend(tinted[inside], colour, strength)
         outlines, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(tinted, outlines, -1, colours[class_id - 1].tolist(), 1, cv2.LINE_AA)
-    ignored = mask > foreground
-    tinted[ignored] = _blend(tinted[ignored], np.array(IGNORED), 0.8)
+        cv2.drawContours(tinted, outlines, -1, colour, 1, cv2.LINE_AA)
+    ignored = mask >= len(palette.names)
+    tinted[ignored] = _blend(tinted[ignored], IGNORED, 0.8)
     return tinted
 
 
-def with_legend(picture: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def with_legend(picture: np.ndarray, mask: np.ndarray, palette: Palette) -> np.ndarray:
     """The picture with the names and colours of the classes in its mask in the lower left corner.
 
-    ``classes`` are names by class id, the background (0) first. Letters grow with the picture, and shrink below a
-    size that can be read only where the legend would not fit the picture otherwise.
+    Letters grow with the picture, and shrink below a size that can be read only where the legend would not fit the
+    picture otherwise.
     """
     there = np.bincount(mask.ravel(), minlength=256) > 0
-    legend = [item for class_id, item in enumerate(_class_legend(classes).items(), 1) if there[class_id]]
+    named = zip(palette.names, palette.colours, there, strict=False)
+    legend = [(name, colour) for name, colour, seen in named if seen and colour]
     if not legend:
         return picture
     height, width = picture.shape[:2]
@@ -99,12 +76,15 @@ def with_legend(picture: np.ndarray, mask: np.ndarray, classes: Sequence[str]) -
     return np.asarray(page)
 
 
-def error_map(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
-    """The picture in grey; right foreground green, invented red, missed blue, one class for another yellow."""
+def error_map(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, palette: Palette) -> np.ndarray:
+    """The picture in grey; right foreground green, invented red, missed blue, one class for another yellow.
+
+    Without a background among the classes all is foreground, right or taken for another.
+    """
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     shown = np.repeat(grey[..., None] // 2 + 90, 3, axis=2).astype(np.uint8)
-    counted = truth < max(2, num_classes)
-    there, found = counted & (truth > 0), counted & (prediction > 0)
+    counted = truth < len(palette.names)
+    there, found = (counted & (ids != palette.background) for ids in (truth, prediction))
     kinds = (
         (there & found & (truth == prediction), RIGHT, 0.45),
         (found & ~there, INVENTED, 0.75),
@@ -113,34 +93,36 @@ def error_map(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, nu
         (~counted, IGNORED, 0.6),
     )
     for where, colour, strength in kinds:
-        shown[where] = _blend(shown[where], np.array(colour), strength)
+        shown[where] = _blend(shown[where], colour, strength)
     return shown
 
 
 def draw_predictions(
-    path: Path, pictures: np.ndarray, truths: np.ndarray, logits: np.ndarray, classes: Sequence[str]
+    path: Path, pictures: np.ndarray, truths: np.ndarray, logits: np.ndarray, palette: Palette
 ) -> None:
     """Write a sheet: a column per sample; photo, truth, prediction and errors below one another; a legend."""
     predictions = decide(logits)
     rows = {
         "photo": list(pictures),
-        "truth": [overlay(p, m, len(classes)) for p, m in zip(pictures, truths, strict=True)],
-        "prediction": [overlay(p, m, len(classes)) for p, m in zip(pictures, predictions, strict=True)],
-        "errors": [error_map(p, t, m, len(classes)) for p, t, m in zip(pictures, truths, predictions, strict=True)],
+        "truth": [overlay(p, m, palette) for p, m in zip(pictures, truths, strict=True)],
+        "prediction": [overlay(p, m, palette) for p, m in zip(pictures, predictions, strict=True)],
+        "errors": [error_map(p, t, m, palette) for p, t, m in zip(pictures, truths, predictions, strict=True)],
     }
-    legend = {**_class_legend(classes), "right": RIGHT, "invented": INVENTED, "missed": MISSED}
-    if len(classes) > 2:
-        legend["confused"] = CONFUSED
-    _save(path, sheet(rows, legend))
+    errors = {"right": RIGHT}
+    if palette.background is not None:
+        errors |= {"invented": INVENTED, "missed": MISSED}
+    if len(palette.legend) > 1:
+        errors["confused"] = CONFUSED
+    _save(path, sheet(rows, palette.legend | errors))
 
 
-def draw_batch(path: Path, pictures: np.ndarray, masks: np.ndarray, classes: Sequence[str]) -> None:
+def draw_batch(path: Path, pictures: np.ndarray, masks: np.ndarray, palette: Palette) -> None:
     """Write a sheet of samples as training sees them: pictures, and their masks over them."""
     rows = {
         "picture": list(pictures),
-        "mask": [overlay(p, m, len(classes)) for p, m in zip(pictures, masks, strict=True)],
+        "mask": [overlay(p, m, palette) for p, m in zip(pictures, masks, strict=True)],
     }
-    _save(path, sheet(rows, {**_class_legend(classes), "ignored": IGNORED}))
+    _save(path, sheet(rows, {**palette.legend, "ignored": IGNORED}))
 
 
 def sheet(rows: Mapping[str, Sequence[np.ndarray]], legend: Mapping[str, Colour]) -> np.ndarray:
@@ -203,16 +185,8 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def _class_legend(classes: Sequence[str]) -> dict[str, Colour]:
-    names = list(classes) if len(classes) == 1 else list(classes[1:])
-    return {
-        name: (int(colour[0]), int(colour[1]), int(colour[2]))
-        for name, colour in zip(names, class_colours(len(names)), strict=True)
-    }
-
-
-def _blend(pixels: np.ndarray, colour: np.ndarray, strength: float) -> np.ndarray:
-    return (pixels * (1 - strength) + colour * strength).astype(np.uint8)
+def _blend(pixels: np.ndarray, colour: Colour, strength: float) -> np.ndarray:
+    return (pixels * (1 - strength) + np.array(colour) * strength).astype(np.uint8)
 
 
 def _save(path: Path, picture: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from kseg.data.survey import count_pixels
 from kseg.models.segmenter import build_segmenter
 from kseg.models.summary import format_table, summarize
 from kseg.models.weights import describe, load_encoder_weights
+from kseg.palette import Palette
 from kseg.pictures import draw_batch
 from kseg.settings import DataSettings, Settings
 from kseg.training.loop import build_loss, count_steps
@@ -47,7 +48,7 @@ def show(settings: Settings, folder: Path) -> None:
             click.echo(line)
         batch = _first_batch(loader, order, settings)
     picture = folder / "batch.png"
-    draw_batch(picture, *batch, data.classes)
+    draw_batch(picture, *batch, Palette.of(data.class_ids, data.colours))
     click.echo(f"a batch as training sees it: {picture}")
 
 

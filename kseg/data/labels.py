@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kseg.errors import ConfigError, DataError, did_you_mean
+from kseg.palette import parse_colour
 
 Stored = int | tuple[int, int, int]
 """What stands in a mask's pixel: a value, or an RGB colour."""
@@ -119,7 +120,7 @@ def class_id(key: str, value: str | int, classes: Sequence[str], ignore_class: i
 def _parse_stored(text: str) -> Stored:
     """``"255"``, ``"128,0,0"`` or ``"#800000"``."""
     if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+        return parse_colour(text)
     if re.fullmatch(r"\d{1,5}", text) and int(text) <= 65535:
         return int(text)
     parts = text.replace(" ", "").split(",")

@@ -1,6 +1,6 @@
 """From a photo of any size to its segmentation: to the network's size as in training, judged, and back."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -37,6 +37,7 @@ class Predictor:
         image_size: Height and width it was trained at.
         resize: "stretch" or "pad": how photos came to that size.
         threshold: Of one class: the probability above which a pixel belongs to it.
+        colours: ``"#rrggbb"`` by name, of the classes that are not drawn in kseg's own.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class Predictor:
         image_size: tuple[int, int],
         resize: str = "stretch",
         threshold: float = 0.5,
+        colours: Mapping[str, str] | None = None,
     ) -> None:
         self.classes = tuple(classes)
+        self.colours = colours or {}
         self.image_size = image_size
         self.resize = resize
         self.threshold = check_threshold(threshold)
@@ -106,7 +109,7 @@ class Predictor:
         if soft:
             return self._segmentation(fitted.photo, [restore(logits, size, fitted.box)], soft=True)
         mask = decide_by_channel(restored_channels(logits, size, fitted.box), self.threshold)
-        return Segmentation(fitted.photo, mask, None, self.classes)
+        return Segmentation(fitted.photo, mask, None, self.classes, self.colours)
 
     def _predict_large(
         self, photo: np.ndarray, resolution: int | str, flip: bool, soft: bool, tile: int, overlap: int
@@ -138,7 +141,7 @@ class Predictor:
         for logits in bands:
             masks.append(decide(logits, self.threshold))
             kept += [as_probabilities(logits)] if soft else []
-        return Segmentation(photo, _joined(masks), _joined(kept) if soft else None, self.classes)
+        return Segmentation(photo, _joined(masks), _joined(kept) if soft else None, self.classes, self.colours)
 
 
 def as_picture(photo: Photo) -> np.ndarray:

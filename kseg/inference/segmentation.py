@@ -1,7 +1,7 @@
 """What the network says of one photo, and what is made of it: overlay, cut-out, new background, outlines, COCO."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import cv2
@@ -10,10 +10,9 @@ import numpy as np
 from kseg.data.fitting import Box, fit_mask, fit_picture
 from kseg.errors import DataError
 from kseg.inference.cleaning import Cleaning
+from kseg.logits import SOFT
+from kseg.palette import Palette
 from kseg.pictures import overlay, with_legend
-
-SOFT = 0.1
-"""A cut-out is opaque from a probability of 1 - SOFT up, transparent below SOFT, and in between in proportion."""
 
 BLUR = 0.025
 """Standard deviation of the blurred background's Gaussian, as a share of the photo's longer side."""
@@ -45,6 +44,7 @@ class Segmentation:
         mask: uint8 (H, W), class ids.
         probabilities: float32 (H, W, C) in [0, 1]; C = 1: of the one class, else of every class id. None: not kept.
         classes: Names by class id, the background (0) first.
+        colours: ``"#rrggbb"`` by name, of the classes that are not drawn in kseg's own.
 
     Raises:
         DataError: the arrays do not belong together.
@@ -54,6 +54,7 @@ class Segmentation:
     mask: np.ndarray
     probabilities: np.ndarray | None
     classes: tuple[str, ...]
+    colours: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         size, names = self.mask.shape, len(self.classes)
@@ -80,9 +81,13 @@ class Segmentation:
         size = _reduced(self.mask.shape, SHOWN_AT)
         whole = Box(0, 0, *size)
         mask = fit_mask(self.mask, size, whole)
-        shown = overlay(fit_picture(self.picture, size, whole), mask, len(self.classes))
-        shown = with_legend(shown, mask, self.classes)
+        shown = overlay(fit_picture(self.picture, size, whole), mask, self._palette)
+        shown = with_legend(shown, mask, self._palette)
         return cv2.imencode(".png", cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+    @property
+    def _palette(self) -> Palette:
+        return Palette.of(self.classes, self.colours)
 
     @property
     def coverage(self) -> dict[str, float]:
@@ -97,13 +102,14 @@ class Segmentation:
             strength: Of the tint, 0 to 1.
             legend: Name the classes that are there, in the lower left corner.
         """
-        tinted = overlay(self.picture, self.mask, len(self.classes), strength)
-        return with_legend(tinted, self.mask, self.classes) if legend else tinted
+        tinted = overlay(self.picture, self.mask, self._palette, strength)
+        return with_legend(tinted, self.mask, self._palette) if legend else tinted
 
     def cutout(self) -> np.ndarray:
         """The photo without its background, with a soft edge: uint8 (H, W, 4), RGBA, colours as in the photo.
 
-        Opacity follows the probability of the class, see ``SOFT``; with more classes, that of not being background.
+        Opacity follows the probability of the class, see ``SOFT`` in ``kseg.logits``; with more classes, that of not
+        being background.
         """
         return np.dstack([self.picture, self._alpha()])
 
@@ -167,7 +173,7 @@ class Segmentation:
         mask = cleaning(self.mask)
         if self.probabilities is None:
             return replace(self, mask=mask)
-        _, parts = cv2.connectedComponents((self._alpha() > 0).astype(np.uint8), connectivity=8)
+        _, parts = cv2.connectedComponents((self._alpha() > 0).view(np.uint8), connectivity=8)
         alone = (parts > 0) & ~np.isin(parts, np.unique(parts[mask > 0]))
         certain = (mask != self.mask) | alone
         probabilities = self.probabilities.copy()
@@ -209,7 +215,7 @@ class Segmentation:
         height, width = self.mask.shape
         probabilities = self.kept_probabilities()
         channel = 0 if probabilities.shape[-1] == 1 else class_id
-        inside = (self.mask == class_id).astype(np.uint8)
+        inside = (self.mask == class_id).view(np.uint8)
         _, labels, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
         objects = []
         for label, (left, top, across, down, area) in enumerate(stats[1:].tolist(), 1):

@@ -39,6 +39,7 @@ class Report:
         best_epoch: The one whose network was kept; it is marked on the curves.
         galleries: title -> photos, in order. Shown with an evaluation only, whose classes their ids are of. One whose
             photos all carry a baseline's prediction is shown with the comparison.
+        colours: ``"#rrggbb"`` by name, of the classes that are not drawn in kseg's own.
         data: What is known of the data, such as ``{"training photos": 500, "share of each class": {"person": 0.2}}``:
             numbers, texts, and lists and mappings of them.
         changed: The settings that differ from the defaults, by key.
@@ -54,6 +55,7 @@ class Report:
     history: Sequence[Mapping[str, float]] = ()
     best_epoch: int | None = None
     galleries: Mapping[str, Sequence[Shot]] = field(default_factory=dict)
+    colours: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     changed: Mapping[str, Any] = field(default_factory=dict)
     settings: str = ""

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from kseg import pictures
 from kseg.files import write_text
+from kseg.palette import Palette
 from kseg.report import charts, words
 from kseg.report.contents import Report, Shot
 from kseg.report.thumbnails import thumbnails
@@ -80,9 +81,10 @@ def _curves(report: Report) -> list[tuple[str, Markup]]:
 def _evaluated(report: Report, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of an evaluation beyond what stands in it."""
     classes = evaluation["classes"]
+    palette = Palette.of(classes, report.colours)
     sweep, reliability = evaluation["thresholds"], evaluation["reliability"]
     jaccards = [photo["jaccard"] for photo in evaluation["per_photo"] if words.known(photo["jaccard"])]
-    cards = {title: [_card(shot, len(classes)) for shot in shots] for title, shots in report.galleries.items() if shots}
+    cards = {title: [_card(shot, palette) for shot in shots] for title, shots in report.galleries.items() if shots}
     compared = {title for title in cards if all(shot.other is not None for shot in report.galleries[title])}
     return {
         "binary": len(evaluation["scored"]) < len(classes),
@@ -94,13 +96,13 @@ def _evaluated(report: Report, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "galleries": {title: shown for title, shown in cards.items() if title not in compared},
         "differing": {title: shown for title, shown in cards.items() if title in compared},
         "comparison": _comparison(evaluation["scores"], evaluation["baseline"]) if evaluation.get("baseline") else [],
-        "class_colours": dict(zip(classes[1:], _css(pictures.class_colours(len(classes) - 1)), strict=True)),
+        "class_colours": dict(zip(palette.legend, _css(palette.legend.values()), strict=True)),
         "error_colours": dict(zip(ERROR_COLOURS, _css(ERROR_COLOURS.values()), strict=True)),
     }
 
 
-def _card(shot: Shot, num_classes: int) -> dict[str, Any]:
-    return {"name": shot.name, "scores": shot.scores, "pictures": thumbnails(shot, num_classes)}
+def _card(shot: Shot, palette: Palette) -> dict[str, Any]:
+    return {"name": shot.name, "scores": shot.scores, "pictures": thumbnails(shot, palette)}
 
 
 def _matrix(confusion: Sequence[Sequence[int]]) -> list[list[tuple[int, float | None]]]:

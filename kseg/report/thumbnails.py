@@ -6,6 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from kseg.palette import Palette
 from kseg.pictures import error_map, overlay
 from kseg.report.contents import Shot
 
@@ -31,20 +32,20 @@ class Thumbnail(NamedTuple):
     height: int
 
 
-def thumbnails(shot: Shot, num_classes: int) -> list[Thumbnail]:
+def thumbnails(shot: Shot, palette: Palette) -> list[Thumbnail]:
     """The prediction over the photo, the baseline's errors if there is one, and the errors.
 
     Args:
         shot: Everything is made smaller before it is drawn, so that outlines keep their width.
-        num_classes: Number of class ids, at least 2.
+        palette: Of the class ids.
     """
     picture = _smaller(shot.picture, cv2.INTER_AREA)
     truth, prediction = (_smaller(ids, cv2.INTER_NEAREST_EXACT) for ids in (shot.truth, shot.prediction))
-    errors = error_map(picture, truth, prediction, num_classes)
-    drawn = {"prediction": overlay(picture, prediction, num_classes), "errors": errors}
+    errors = error_map(picture, truth, prediction, palette)
+    drawn = {"prediction": overlay(picture, prediction, palette), "errors": errors}
     if shot.other is not None:
         other = _smaller(shot.other, cv2.INTER_NEAREST_EXACT)
-        baseline = error_map(picture, truth, other, num_classes)
+        baseline = error_map(picture, truth, other, palette)
         drawn = {"prediction": drawn["prediction"], "errors of the baseline": baseline, "errors of this model": errors}
     return [Thumbnail(caption, _data_uri(pixels), *pixels.shape[1::-1]) for caption, pixels in drawn.items()]
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from kseg.errors import TrainingError
 from kseg.objectives.metrics import Scores
+from kseg.palette import Palette
 from kseg.pictures import draw_curves, draw_predictions
 from kseg.settings import TrainingSettings
 from kseg.training.checkpoint import save_checkpoint, save_model
-from kseg.training.history import Row, best_row, plateau_rate, should_stop
+from kseg.training.history import PER_CLASS, Row, best_row, describe_classes, plateau_rate, should_stop
 from kseg.training.optimizer import averaged_weights
 from kseg.training.run import Run
 
@@ -66,7 +67,7 @@ class Progress(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """One line: what was learnt, what it is worth on the validation pictures, and whether it is the best yet."""
+        """A line of what was learnt and what it is worth on the validation pictures; of several classes, another."""
         row = self.history[-1]
         if self.bar is not None:
             sys.stdout.write("\r\x1b[2K\x1b[1A\x1b[2K")  # the summary takes the place of the bar and its title
@@ -78,6 +79,8 @@ class Progress(keras.callbacks.Callback):
             f"(per image {row['val_jaccard_per_image']:.4f}, {row['val_dice_per_image']:.4f}){best}",
             flush=True,
         )
+        if classes := describe_classes(row):
+            print(f"  {classes}", flush=True)
 
 
 class Guard(keras.callbacks.Callback):
@@ -144,7 +147,7 @@ class Keeper(keras.callbacks.Callback):
         settings: TrainingSettings,
         history: list[Row],
         scores: Scores,
-        classes: tuple[str, ...],
+        palette: Palette,
         examples: Examples,
     ) -> None:
         super().__init__()
@@ -152,7 +155,7 @@ class Keeper(keras.callbacks.Callback):
         self.settings = settings
         self.history = history
         self.scores = scores
-        self.classes = classes
+        self.palette = palette
         self.examples = examples
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -162,9 +165,9 @@ class Keeper(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Write everything, then decide whether to go on."""
         row: Row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
-        if len(self.classes) > 1:
+        if self.scores.num_classes > 1:
             per_class = self.scores.per_class()["jaccard"]
-            row |= {f"val_jaccard/{name}": float(per_class[i]) for i, name in enumerate(self.classes)}
+            row |= {f"{PER_CLASS}{name}": float(per_class[i]) for i, name in enumerate(self.palette.names)}
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["seconds"] = round(time.monotonic() - self.started, 1)
         self.history.append(row)
@@ -186,5 +189,5 @@ class Keeper(keras.callbacks.Callback):
             self.examples.pictures,
             self.examples.masks,
             np.asarray(logits),
-            self.classes,
+            self.palette,
         )

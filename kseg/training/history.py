@@ -11,6 +11,12 @@ from kseg.settings import TrainingSettings
 
 Row = dict[str, float]
 
+PER_CLASS = "val_jaccard/"
+"""Followed by a class's name: its Jaccard over the validation pictures."""
+
+NAMED = 8
+"""So many classes fit a line; of more, the weakest are worth one."""
+
 
 def better(monitor: str, value: float, reference: float) -> bool:
     """Whether ``value`` of the monitored quantity is better than ``reference``: smaller for a loss, else larger."""
@@ -31,6 +37,19 @@ def epochs_since_best(history: Sequence[Row], monitor: str) -> int:
     """How many epochs have gone by without a better one."""
     best = best_row(history, monitor)
     return len(history) if best is None else int(history[-1]["epoch"] - best["epoch"])
+
+
+def describe_classes(row: Row) -> str:
+    """Each class's Jaccard, or the weakest classes' where there are many; empty where there is but one class."""
+    scores = {key.removeprefix(PER_CLASS): value for key, value in row.items() if key.startswith(PER_CLASS)}
+    seen = {name: value for name, value in scores.items() if not math.isnan(value)}
+    if not seen:
+        return ""
+    what = "jaccard of"
+    if len(seen) > NAMED:
+        what = f"weakest {NAMED} of {len(seen)} classes:"
+        seen = dict(sorted(seen.items(), key=lambda item: item[1])[:NAMED])
+    return f"{what} " + ", ".join(f"{name} {value:.3f}" for name, value in seen.items())
 
 
 def plateau_rate(history: Sequence[Row], settings: TrainingSettings) -> float:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from kseg.errors import ConfigError
 from kseg.objectives.losses import parse_loss
 from kseg.objectives.metrics import Scores
+from kseg.palette import Palette
 from kseg.settings import Settings
 from kseg.training import callbacks
 from kseg.training.checkpoint import load_checkpoint, save_model
@@ -55,7 +56,8 @@ def train(
     scores = _compile(model, loss, settings, steps_per_epoch)
     if history:
         load_checkpoint(run.checkpoint, model)
-    keeper = callbacks.Keeper(run, settings.training, history, scores, settings.data.classes, examples)
+    palette = Palette.of(settings.data.class_ids, settings.data.colours)
+    keeper = callbacks.Keeper(run, settings.training, history, scores, palette, examples)
     around = [
         Freezer(settings.training),
         callbacks.Guard(len(history) * steps_per_epoch, batch_names),

@@ -11,8 +11,7 @@ from PIL import Image
 from kseg.errors import DataError
 from kseg.inference import segmentation
 from kseg.inference.segmentation import Segmentation
-from kseg.pictures import class_colours
-from kseg.serving import graph
+from kseg.palette import OKABE_ITO
 
 MASKS = arrays.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 2))
 CLASSES = ("background", "cat", "dog")
@@ -194,7 +193,6 @@ def test_a_cutout_has_a_soft_edge():
     np.testing.assert_allclose(cut[..., 3].astype(int), expected, atol=1)  # 127.5 goes either way
     assert (cut[..., 3] == expected).mean() > 0.97
     assert cut[0, :5, 3].tolist() in ([0, 0, 127, 255, 255], [0, 0, 128, 255, 255])
-    assert segmentation.SOFT == graph.SOFT  # the same as served
 
 
 def test_with_more_classes_all_but_the_background_is_cut_out():
@@ -310,7 +308,7 @@ def test_the_overlay_tints_every_class_but_the_background():
     picture = np.full((40, 60, 3), 100, np.uint8)
     tinted = of(mask, picture=picture).overlay(strength=0.25)
     for class_id, place in ((1, (20, 15)), (2, (20, 40))):
-        expected = 0.75 * 100 + 0.25 * class_colours(2)[class_id - 1]
+        expected = 0.75 * 100 + 0.25 * np.array(OKABE_ITO)[class_id - 1]
         np.testing.assert_allclose(tinted[place], expected, atol=1)
     assert tinted[20, 55].tolist() == [100, 100, 100]
 
@@ -326,7 +324,7 @@ def test_the_legend_fits_and_grows_with_the_photo(size):
     rows, columns = np.nonzero((plain != shown).any(axis=-1))
     assert (rows.max(), columns.min()) == (size[0] - 1, 0)
     drawn = shown[rows, columns]
-    dog, cat = class_colours(2)[1], class_colours(2)[0]
+    dog, cat = np.array(OKABE_ITO)[1], np.array(OKABE_ITO)[0]
     assert (drawn == dog).all(axis=-1).sum() > 0.02 * len(rows)
     assert not (drawn == cat).all(axis=-1).any()  # there is none
     height = rows.max() + 1 - rows.min()
@@ -342,7 +340,7 @@ def test_a_long_legend_fits_a_low_photo():
     mask[0, -7:] = np.arange(1, 8)
     segmented = of(mask, np.zeros((48, 160, 8), np.float32), classes=names)
     legend = segmented.overlay(legend=True)[:, :80]
-    tops = [np.nonzero((legend == colour).all(axis=-1))[0].min() for colour in class_colours(7)]
+    tops = [np.nonzero((legend == colour).all(axis=-1))[0].min() for colour in OKABE_ITO]
     assert tops == sorted(set(tops))
 
 
@@ -356,7 +354,7 @@ def test_a_notebook_shows_the_overlay(size):
         assert image.size == ((40, 30) if size == (30, 40) else (1024, 512))
         shown = np.asarray(image)
     assert shown[2, 2].tolist() == [200, 100, 50]
-    expected = 0.45 * np.array([200, 100, 50]) + 0.55 * class_colours(2)[0]
+    expected = 0.45 * np.array([200, 100, 50]) + 0.55 * np.array(OKABE_ITO)[0]
     np.testing.assert_allclose(shown[shown.shape[0] // 4, -shown.shape[1] // 4], expected, atol=1)
 
 

@@ -14,11 +14,13 @@ from PIL import Image
 
 from kseg import pictures
 from kseg.errors import KsegError
+from kseg.palette import Palette
 from kseg.report import words
 from kseg.report.contents import Shot
 from kseg.report.page import render, write_report
 from kseg.report.thumbnails import thumbnails
 
+PERSON = Palette.of(["background", "person"])
 VOID = {"meta", "link", "img", "br"}
 SECTIONS = (
     *("scores", "curves", "classes", "confusion", "decision", "objects"),
@@ -146,7 +148,7 @@ def test_thumbnails_show_prediction_and_errors():
     truth[300:700, 300:700] = prediction[400:800, 300:700] = 1
     truth[:100] = 255
     picture = np.full((1300, 900, 3), 128, np.uint8)
-    overlay, errors = thumbnails(Shot("a", picture, truth, prediction, {}), 2)
+    overlay, errors = thumbnails(Shot("a", picture, truth, prediction, {}), PERSON)
     assert (overlay.width, overlay.height) == (errors.width, errors.height) == (443, 640)
 
     def at(thumbnail, row):
@@ -167,7 +169,10 @@ def test_thumbnails_show_prediction_and_errors():
 
 
 def test_small_pictures_stay_as_they_are(shot_of):
-    assert [(t.width, t.height) for t in thumbnails(shot_of(0, 9, 7), 2)] == [(7, 9), (7, 9)]
+    assert [(t.width, t.height) for t in thumbnails(shot_of(0, 9, 7), PERSON)] == [
+        (7, 9),
+        (7, 9),
+    ]
 
 
 def test_text_of_others_is_text(report_of, evaluation_of, shot_of):

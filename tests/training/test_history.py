@@ -1,7 +1,7 @@
 import math
 
 from kseg.settings import TrainingSettings
-from kseg.training.history import best_row, epochs_since_best, plateau_rate, should_stop
+from kseg.training.history import best_row, describe_classes, epochs_since_best, plateau_rate, should_stop
 
 
 def history(*values, name="val_jaccard"):
@@ -35,3 +35,13 @@ def test_early_stopping_waits_its_epochs():
     assert not should_stop(history(0.5, 0.4), settings)
     assert should_stop(history(0.5, 0.4, 0.5), settings)
     assert not should_stop(history(0.5, 0.4, 0.3, 0.2), TrainingSettings())
+
+
+def test_classes_are_named_in_a_line_the_weakest_where_there_are_many():
+    few = {"val_jaccard": 0.5, "val_jaccard/sky": 0.9, "val_jaccard/pole": 0.1, "val_jaccard/train": math.nan}
+    assert describe_classes(few) == "jaccard of sky 0.900, pole 0.100"
+    many = {f"val_jaccard/c{number}": (number * 7 % 19) / 19 for number in range(19)}
+    line = describe_classes(many)
+    assert line.startswith("weakest 8 of 19 classes: c0 0.000, c11 0.053, ")
+    assert line.count(",") == 7
+    assert describe_classes({"val_jaccard": 0.5}) == ""
