@@ -17,6 +17,8 @@ from kseg.files import replacing
 from kseg.logits import decide
 from kseg.palette import Colour, Palette
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (40, 40, 48)
 
@@ -29,6 +31,7 @@ IGNORED: Colour = (150, 150, 150)
 TILE = 192
 """Smallest side of a picture on a sheet: smaller ones are enlarged."""
 GAP = 6
+"""Between pictures, in pixels."""
 LINE = 26
 """Height of a line of text."""
 
@@ -113,7 +116,7 @@ def draw_predictions(
         errors |= {"invented": INVENTED, "missed": MISSED}
     if len(palette.legend) > 1:
         errors["confused"] = CONFUSED
-    _save(path, sheet(rows, palette.legend | errors))
+    _save(path, sheet(rows, _legend(palette, [*truths, *predictions]) | errors))
 
 
 def draw_batch(path: Path, pictures: np.ndarray, masks: np.ndarray, palette: Palette) -> None:
@@ -122,30 +125,76 @@ def draw_batch(path: Path, pictures: np.ndarray, masks: np.ndarray, palette: Pal
         "picture": list(pictures),
         "mask": [overlay(p, m, palette) for p, m in zip(pictures, masks, strict=True)],
     }
-    _save(path, sheet(rows, {**palette.legend, "ignored": IGNORED}))
+    _save(path, sheet(rows, {**_legend(palette, masks), "ignored": IGNORED}))
 
 
-def sheet(rows: Mapping[str, Sequence[np.ndarray]], legend: Mapping[str, Colour]) -> np.ndarray:
-    """Pictures in named rows, with a legend of colours below: one uint8 (H, W, 3) picture."""
+def draw_samples(path: Path, samples: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], palette: Palette) -> None:
+    """Write a sheet: a column for each named sample, which is the picture and the mask of all its variants.
+
+    Below one another: the first variant's picture, then every variant with its mask over it.
+    """
+    columns = list(samples.values())
+    rows = {"photo": [variants[0][0] for variants in columns]}
+    for number in range(len(columns[0])):
+        title = f"as training sees it, {number}" if number else "mask"
+        rows[title] = [overlay(*variants[number], palette) for variants in columns]
+    seen = _legend(palette, [mask for variants in columns for _, mask in variants])
+    _save(path, sheet(rows, {**seen, "ignored": IGNORED}, list(samples)))
+
+
+def sheet(
+    rows: Mapping[str, Sequence[np.ndarray]], legend: Mapping[str, Colour], captions: Sequence[str] = ()
+) -> np.ndarray:
+    """Pictures in named rows, below them a caption for each column and a legend: one uint8 (H, W, 3) picture."""
     first = next(iter(rows.values()))[0]
     factor = max(1, math.ceil(TILE / min(first.shape[:2])))
     height, width = factor * first.shape[0], factor * first.shape[1]
-    columns = max(len(row) for row in rows.values())
-    page = Image.new("RGB", (GAP + columns * (width + GAP), len(rows) * (height + LINE) + LINE + 2 * GAP), PAPER)
-    draw = ImageDraw.Draw(page)
+    page_width = GAP + max(len(row) for row in rows.values()) * (width + GAP)
     font = ImageFont.load_default(15)
+    places = _legend_places(legend, font, page_width)
+    lines = len(rows) + bool(captions) + 1 + places[-1][0]
+    page = Image.new("RGB", (page_width, len(rows) * height + lines * LINE + 2 * GAP), PAPER)
+    draw = ImageDraw.Draw(page)
     for number, (title, row) in enumerate(rows.items()):
         top = number * (height + LINE)
         draw.text((GAP, top + LINE // 2), title, INK, font, anchor="lm")
         for column, picture in enumerate(row):
             tile = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
             page.paste(Image.fromarray(tile), (GAP + column * (width + GAP), top + LINE))
-    left, middle = GAP, len(rows) * (height + LINE) + GAP + LINE // 2
-    for name, colour in legend.items():
+    top = len(rows) * (height + LINE) + GAP + LINE // 2
+    for column, caption in enumerate(captions):
+        draw.text((GAP + column * (width + GAP), top), _fitting(caption, font, width), INK, font, anchor="lm")
+    top += LINE * bool(captions)
+    for (name, colour), (line, left) in zip(legend.items(), places, strict=True):
+        middle = top + line * LINE
         draw.rectangle((left, middle - 7, left + 14, middle + 7), colour)
         draw.text((left + 20, middle), name, INK, font, anchor="lm")
-        left += 20 + round(draw.textlength(name, font)) + 3 * GAP
     return np.asarray(page)
+
+
+def _legend(palette: Palette, masks: Sequence[np.ndarray]) -> dict[str, Colour]:
+    """The colours of the classes that are seen in some masks."""
+    seen = {palette.names[class_id] for mask in masks for class_id in np.unique(mask) if class_id < len(palette.names)}
+    return {name: colour for name, colour in palette.legend.items() if name in seen}
+
+
+def _legend_places(legend: Mapping[str, Colour], font: Font, width: int) -> list[tuple[int, int]]:
+    """Line, and pixels from the left, of every entry of a legend that is so many pixels wide."""
+    places, line, left = [], 0, GAP
+    for name in legend:
+        needed = 20 + round(font.getlength(name)) + 3 * GAP
+        if left + needed > width and left > GAP:
+            line, left = line + 1, GAP
+        places.append((line, left))
+        left += needed
+    return places
+
+
+def _fitting(text: str, font: Font, width: int) -> str:
+    """The end of a text, which tells names apart, if all of it is too long."""
+    while font.getlength(text) > width and len(text) > 1:
+        text = "…" + text.removeprefix("…")[1:]
+    return text
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:

@@ -44,8 +44,8 @@ def open_samples(settings: Settings, run: Run | None = None) -> Samples:
     Raises DataError listing every sample that cannot be used, unless they are to be skipped: then they are left out
     of the split and listed in the run.
     """
-    source = open_source(settings.data, settings.synthetic)
     data = settings.data
+    source = open_source(data, settings.synthetic)
     loader = Loader(source, data.image_size, resize=data.resize, ignore_class=data.ignore_class, cache=data.cache)
     kept = run.read_data() if run else None
     if kept:

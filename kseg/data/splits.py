@@ -71,26 +71,34 @@ def split_lists(names: Sequence[str], training: Path, validation: Path) -> Split
 
 def read_list(path: Path, names: Sequence[str]) -> list[int]:
     """The positions among ``names`` of the samples a text file names. Raises DataError if one is not there."""
-    positions = {name: index for index, name in enumerate(names)}
-    stems: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        stems.setdefault(Path(name).name, []).append(index)
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a list of samples: {error}") from None
-    found = {_find(line, path, positions, stems) for line in lines if line and not line.startswith("#")}
+    found = find_names([line for line in lines if line and not line.startswith("#")], names, str(path))
     if not found:
         raise DataError(f"{path}: names no sample; write one a line")
-    return sorted(found)
+    return sorted(set(found))
 
 
-def _find(line: str, path: Path, positions: dict[str, int], stems: dict[str, list[int]]) -> int:
-    for name in (line, str(Path(line).with_suffix(""))):
-        if name in positions:
-            return positions[name]
-        if len(stems.get(name, ())) == 1:
-            return stems[name][0]
-        if name in stems:
-            raise DataError(f"{path}: {line} stands in several folders; write it as folder/{name}")
-    raise DataError(f"{path}: no sample is called {line}{did_you_mean(line, positions)}")
+def find_names(wanted: Sequence[str], names: Sequence[str], origin: str) -> list[int]:
+    """The positions among ``names`` of samples that ``origin`` names, with or without the folder or an ending.
+
+    Raises DataError if one is not there, or stands in several folders.
+    """
+    positions = {name: index for index, name in enumerate(names)}
+    stems: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        stems.setdefault(Path(name).name, []).append(index)
+
+    def find(line: str) -> int:
+        for name in (line, str(Path(line).with_suffix(""))):
+            if name in positions:
+                return positions[name]
+            if len(stems.get(name, ())) == 1:
+                return stems[name][0]
+            if name in stems:
+                raise DataError(f"{origin}: {line} stands in several folders; write it as folder/{name}")
+        raise DataError(f"{origin}: no sample is called {line}{did_you_mean(line, positions)}")
+
+    return [find(line) for line in wanted]
