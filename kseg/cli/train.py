@@ -9,6 +9,7 @@ import click
 from kseg.cli.common import data_option, errors_as_messages, import_tensorflow, interrupted, set_option
 
 if TYPE_CHECKING:
+    from kseg.cli.samples import Samples
     from kseg.settings import Settings
     from kseg.training.run import Run
 
@@ -64,7 +65,7 @@ def main(
         start = Run.resume if resume else Run.create
         with start(run_path, config.stem, settings, RUNS) as run:
             try:
-                train_in(run, settings)
+                report_on(run, settings, train_in(run, settings))
             except KeyboardInterrupt:
                 again = shlex.join(["kseg-train", str(config), "--run", str(run.path), "--resume"])
                 interrupted(
@@ -73,10 +74,8 @@ def main(
                 )
 
 
-def train_in(run: "Run", settings: "Settings") -> None:
-    """The whole program: settings -> network and loss -> samples -> pipelines -> training -> result -> report."""
-    from kseg.cli.evaluating import Examined, examine
-    from kseg.cli.reporting import write_results
+def train_in(run: "Run", settings: "Settings") -> "Samples":
+    """The whole program: settings -> network and loss -> samples -> pipelines -> training -> result."""
     from kseg.cli.samples import examples_of, open_samples
     from kseg.data.pipeline import data_errors, evaluation_pipeline, training_pipeline
     from kseg.models.segmenter import build_segmenter
@@ -91,7 +90,8 @@ def train_in(run: "Run", settings: "Settings") -> None:
     if not run.history:  # else the checkpoint has them, further trained
         run.write_weights(load_encoder_weights(model, settings.model.encoder, settings.model.encoder_weights))
     build_loss(settings, None)  # one that cannot be should be known before every picture is looked at
-    loader, split, order, class_weights = open_samples(settings, run)
+    samples = open_samples(settings, run)
+    loader, split, order, class_weights = samples
     loss = build_loss(settings, class_weights)
     steps = count_steps(settings, order.length)
     training = training_pipeline(
@@ -122,8 +122,15 @@ def train_in(run: "Run", settings: "Settings") -> None:
             batch_names=lambda step: [loader.source.names[index] for index in order.batch(step, batch_size)],
         )
     click.echo(conclude(run, settings, history))
+    return samples
+
+
+def report_on(run: "Run", settings: "Settings", samples: "Samples") -> None:
+    """Score the best network on the validation photos at their own size, and write the page of it all."""
+    from kseg.cli.evaluating import Examined, examine
+    from kseg.cli.reporting import write_results
+
     if run.best_model.exists():
-        page = write_results(
-            run.evaluation, examine(Examined(run, settings, loader.source, "validation", split.validation))
-        )
+        examined = Examined(run, settings, samples.loader.source, "validation", samples.split.validation)
+        page = write_results(run.evaluation, examine(examined))
         click.echo(f"report, with scores at the photos' own size: {page}")
