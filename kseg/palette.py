@@ -71,3 +71,8 @@ def default_colour(number: int) -> Colour:
 def parse_colour(text: str) -> Colour:
     """``"#rrggbb"``."""
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
+def as_text(colour: Colour) -> str:
+    """The other way: ``"#rrggbb"``."""
+    return "#" + "".join(f"{part:02x}" for part in colour)

@@ -64,6 +64,11 @@ class SourceSettings(Section):
     weight: Annotated[float, Field(gt=0)] = 1.0
     """How many times an epoch each of its training samples comes, on average."""
 
+    @property
+    def title(self) -> str:
+        """What it is called where no path should stand: the folders' names, the catalogue's, or the kind."""
+        return ", ".join(root.name for root in self.roots) or self.tfds.name or self.source
+
 
 class DataSettings(SourceSettings):
     """The samples, the classes, and the size the network sees them at."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from kseg import __version__
 from kseg.config import dump_settings
+from kseg.palette import Palette, as_text
 from kseg.serving.card import Card, fingerprint
 from kseg.serving.verify import Verification
 from kseg.settings import Settings
@@ -34,10 +35,12 @@ def card_of(run: Run, settings: Settings, verification: Verification, name: str)
     data, origin = settings.data, run.read_weights()
     samples = run.read_data() or {"training": [], "validation": []}
     signatures = {key: text for key, text in SIGNATURES.items() if key != "cutout" or data.num_classes == 1}
+    palette = Palette.of(data.class_ids, data.colours)
     weights = {**asdict(origin), "licence": LICENCES.get(origin.source, "not known to kseg")} if origin else None
     return Card(
         name=name,
         classes=data.classes,
+        colours={name: as_text(colour) for name, colour in palette.legend.items()},
         image_size=data.image_size,
         resize=data.resize,
         precision=verification.precision,
@@ -47,7 +50,7 @@ def card_of(run: Run, settings: Settings, verification: Verification, name: str)
             "training": len(samples["training"]),
             "validation": len(samples["validation"]),
             "fingerprint": fingerprint([*samples["training"], *samples["validation"]]),
-            "sources": [root.name for root in data.roots] or [data.source],
+            "sources": [source.title for source in data.sources],
         },
         encoder_weights=weights,
         verification=asdict(verification),

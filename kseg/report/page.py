@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from kseg import pictures
 from kseg.files import write_text
-from kseg.palette import Palette
+from kseg.palette import Palette, as_text
 from kseg.report import charts, words
 from kseg.report.contents import Report, Shot
 from kseg.report.thumbnails import thumbnails
@@ -96,8 +96,8 @@ def _evaluated(report: Report, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "galleries": {title: shown for title, shown in cards.items() if title not in compared},
         "differing": {title: shown for title, shown in cards.items() if title in compared},
         "comparison": _comparison(evaluation["scores"], evaluation["baseline"]) if evaluation.get("baseline") else [],
-        "class_colours": dict(zip(palette.legend, _css(palette.legend.values()), strict=True)),
-        "error_colours": dict(zip(ERROR_COLOURS, _css(ERROR_COLOURS.values()), strict=True)),
+        "class_colours": {name: as_text(colour) for name, colour in palette.legend.items()},
+        "error_colours": {name: as_text(colour) for name, colour in ERROR_COLOURS.items()},
     }
 
 
@@ -132,8 +132,3 @@ def _comparison(scores: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[
             given = baseline["difference"].get(name + ending, {"value": difference})
             rows.append({"name": name, "over": what, "ours": ours, "theirs": theirs, "difference": given})
     return rows
-
-
-def _css(colours: Any) -> list[str]:
-    """(R, G, B) colours as CSS writes them."""
-    return ["#" + "".join(f"{part:02x}" for part in colour) for colour in colours]

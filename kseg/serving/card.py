@@ -6,7 +6,7 @@ It goes with every version, as ``assets.extra/model_card.json`` and, to be read,
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +27,7 @@ class Card:
     Attributes:
         name: The model's, which it is served under.
         classes: The names, by class id; a single one: that class against everything else.
+        colours: Class name -> ``"#rrggbb"``: how kseg draws it; none for the background.
         image_size: Height and width, in pixels, at which the network sees every photo.
         resize: "stretch" or "pad": how a photo comes to that size.
         precision: "float32" or "bfloat16": what the network computes in.
@@ -44,6 +45,7 @@ class Card:
 
     name: str
     classes: tuple[str, ...]
+    colours: Mapping[str, str]
     image_size: tuple[int, int]
     resize: str
     precision: str
@@ -120,7 +122,8 @@ def _what_it_does(card: Card) -> str:
         does = f"Finds every pixel of {_escape(card.classes[0])} in a photo: 255 in the mask, and 0 everywhere else."
     else:
         does = "Says of every pixel of a photo which of these classes it belongs to."
-        does += "\n\n" + _table(("id", "class"), enumerate(card.classes))
+        rows = ((class_id, name, card.colours.get(name, "-")) for class_id, name in enumerate(card.classes))
+        does += "\n\n" + _table(("id", "class", "colour"), rows)
     return f"{does}\n\nExported by kseg on {_escape(card.created)}, computing in {_escape(card.precision)}."
 
 
@@ -188,9 +191,9 @@ def _verification(verification: Mapping[str, Any] | None) -> str:
     )
 
 
-def _table(header: tuple[str, str], rows: Iterable[tuple[object, object]]) -> str:
-    lines = [f"| {_escape(str(left))} | {_escape(str(right))} |" for left, right in rows]
-    return "\n".join([f"| {header[0]} | {header[1]} |", "|---|---|", *lines])
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(_escape(str(cell)) for cell in row) + " |" for row in rows]
+    return "\n".join([f"| {' | '.join(header)} |", "|---" * len(header) + "|", *lines])
 
 
 def _escape(text: str) -> str:

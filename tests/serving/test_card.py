@@ -13,6 +13,7 @@ from kseg.serving.card import Card, fingerprint, markdown
 CARD = Card(
     name="people",
     classes=("person",),
+    colours={"person": "#009e73"},
     image_size=(256, 192),
     resize="pad",
     precision="bfloat16",
@@ -125,7 +126,7 @@ def test_class_names_stay_text():
         assert "<a " not in html
         for tag in ("<strong>", "<em>", "<b>", "<s>"):
             assert tag not in html
-    html = parser.render(markdown(replace(CARD, classes=names)))
+    html = parser.render(markdown(replace(CARD, classes=names, colours={"*bold*": "#010203"})))
     cells = [cell for cell in html.split("<td>") if "</td>" in cell]
     found = [cell.split("</td>")[0] for cell in cells]
     expected = [
@@ -133,7 +134,8 @@ def test_class_names_stay_text():
         "&amp;amp;", "~~no~~",
     ]  # fmt: skip
     start = found.index("0")
-    assert found[start + 1 : start + 1 + 2 * len(names) : 2] == expected
+    assert found[start + 1 : start + 1 + 3 * len(names) : 3] == expected
+    assert found[start + 2 : start + 8 : 3] == ["-", "#010203"]
 
 
 def test_settings_cannot_break_out_of_their_block():
