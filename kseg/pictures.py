@@ -4,8 +4,9 @@ Pictures are uint8 (H, W, 3) RGB, masks uint8 (H, W) class ids, as everywhere.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +17,6 @@ from PIL import Image, ImageDraw, ImageFont
 from kseg.files import replacing
 from kseg.logits import decide
 from kseg.palette import Colour, Palette
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (40, 40, 48)
@@ -172,13 +171,13 @@ def sheet(
     return np.asarray(page)
 
 
-def _legend(palette: Palette, masks: Sequence[np.ndarray]) -> dict[str, Colour]:
+def _legend(palette: Palette, masks: Iterable[np.ndarray]) -> dict[str, Colour]:
     """The colours of the classes that are seen in some masks."""
     seen = {palette.names[class_id] for mask in masks for class_id in np.unique(mask) if class_id < len(palette.names)}
     return {name: colour for name, colour in palette.legend.items() if name in seen}
 
 
-def _legend_places(legend: Mapping[str, Colour], font: Font, width: int) -> list[tuple[int, int]]:
+def _legend_places(legend: Mapping[str, Colour], font: Any, width: int) -> list[tuple[int, int]]:
     """Line, and pixels from the left, of every entry of a legend that is so many pixels wide."""
     places, line, left = [], 0, GAP
     for name in legend:
@@ -190,7 +189,7 @@ def _legend_places(legend: Mapping[str, Colour], font: Font, width: int) -> list
     return places
 
 
-def _fitting(text: str, font: Font, width: int) -> str:
+def _fitting(text: str, font: Any, width: int) -> str:
     """The end of a text, which tells names apart, if all of it is too long."""
     while font.getlength(text) > width and len(text) > 1:
         text = "…" + text.removeprefix("…")[1:]

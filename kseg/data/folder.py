@@ -39,8 +39,8 @@ class FolderSource:
         self._pairs: dict[str, tuple[Path, Path]] = {}
         skip = data.on_bad_sample == "skip"
         for title, root in zip(titles(settings.roots), settings.roots, strict=True):
-            pictures = _by_stem(root / settings.images, PICTURE_ENDINGS, "pictures")
-            masks = _by_stem(root / settings.masks, (MASK_ENDING,), "masks")
+            pictures = by_stem(root / settings.images, PICTURE_ENDINGS, "pictures")
+            masks = by_stem(root / settings.masks, (MASK_ENDING,), "masks")
             missing = [pictures[stem] for stem in sorted(pictures.keys() - masks.keys())]
             if missing and not skip:
                 raise DataError(_complain_of_missing(missing, root / settings.masks))
@@ -69,7 +69,7 @@ def titles(roots: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(root) for root in roots]
 
 
-def _by_stem(folder: Path, endings: tuple[str, ...], what: str) -> dict[str, Path]:
+def by_stem(folder: Path, endings: tuple[str, ...], what: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(
             f"{folder}: no such folder; it should hold the {what} "
