@@ -1,4 +1,4 @@
-"""What all commands share: how they end when something is wrong."""
+"""What commands share: options, TensorFlow kept quiet, and how they end when something is wrong."""
 
 import contextlib
 import os
@@ -26,6 +26,12 @@ def data_option(explained: str) -> Callable[[Command], Command]:
 def set_option(explained: str) -> Callable[[Command], Command]:
     """``--set KEY=VALUE``, any number of times, as ``overrides``."""
     return click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=explained)
+
+
+def batch_size_option(explained: str) -> Callable[[Command], Command]:
+    """``--batch-size N``, at least 1."""
+    number = click.IntRange(min=1)
+    return click.option("--batch-size", type=number, default=4, show_default=True, metavar="N", help=explained)
 
 
 def import_tensorflow() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kseg.cli.common import data_option, errors_as_messages, import_tensorflow, interrupted
+from kseg.cli.common import batch_size_option, data_option, errors_as_messages, import_tensorflow, interrupted
 
 EXAMPLES = """\b
 Examples:
@@ -29,14 +29,7 @@ holds report.html, evaluation.json, per_photo.csv and per_class.csv."""
 )
 @click.option("--baseline", type=click.Path(path_type=Path), metavar="RUN", help="Compare with another run's network.")
 @click.option("--flip", is_flag=True, help="Judge every photo mirrored, too, and take the mean of both.")
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    metavar="N",
-    help="Photos judged together.",
-)
+@batch_size_option("Photos judged together.")
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),

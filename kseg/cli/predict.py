@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kseg.cli.common import errors_as_messages
+from kseg.cli.common import batch_size_option, errors_as_messages
 
 EXAMPLES = """\b
 Examples:
@@ -159,14 +159,7 @@ def all_kinds(context: click.Context, _: click.Parameter, kinds: tuple[str, ...]
     metavar="SHARE",
     help="Films: keep this share of the frame before, against flicker; 0.5 is a good start.",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=4,
-    show_default=True,
-    metavar="N",
-    help="Photos judged, or sent, together.",
-)
+@batch_size_option("Photos judged, or sent, together.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
