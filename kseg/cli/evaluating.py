@@ -15,7 +15,8 @@ from kseg.ahead import work_ahead
 from kseg.cli.common import progress
 from kseg.config import dump_settings
 from kseg.data.fitting import Box, fit_mask, restore
-from kseg.data.sources import Sample, Source, open_source
+from kseg.data.samples import Sample, Source
+from kseg.data.sources import open_source
 from kseg.data.splits import read_list
 from kseg.errors import ConfigError, DataError
 from kseg.evaluation.counting import PhotoCounts, count_photo
@@ -165,14 +166,13 @@ def _count_all(examined: Examined, predictor: Predictor, judging: Judging) -> It
 
 def say(evaluation: Evaluation) -> None:
     """The scores that are asked for first, with what they may be by chance."""
-    scores = evaluation.scores()
     rows = [("jaccard", "Jaccard"), ("dice", "Dice"), ("boundary_iou", "boundary IoU")]
     click.echo(
         f"{evaluation.model}: {len(evaluation.photos)} photos ({evaluation.split}), at their own size"
         + (", judged mirrored as well" if evaluation.flip else "")
     )
     for name, shown in rows:
-        over, per = scores["dataset"][name], scores["per_image"][name]
+        over, per = evaluation.scores["dataset"][name], evaluation.scores["per_image"][name]
         click.echo(f"  {shown:13} {_interval(over)} over the data set   {_interval(per)} per image")
 
 
@@ -182,7 +182,7 @@ def _interval(score: dict[str, float]) -> str:
 
 def store(judged: Judged) -> None:
     """Keep the threshold that is best on these photos in the run's settings."""
-    sweep = judged.evaluation.to_json()["thresholds"]
+    sweep = judged.evaluation.thresholds
     if sweep is None:
         raise ConfigError("--store-threshold: belongs to models of one class; with more, the most probable one counts")
     run, best = judged.examined.run, sweep["best"]["threshold"]

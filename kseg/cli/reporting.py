@@ -23,15 +23,14 @@ SCORES = ("jaccard", "boundary_iou")
 def write_results(folder: Path, judged: Judged, other: Judged | None = None) -> Path:
     """Write an evaluation's numbers and its page into ``folder``; return the page's file."""
     page = folder / "report.html"
-    judged.evaluation.write(folder, other.evaluation if other else None)
-    write_report(page, report_of(judged, other))
+    evaluation = judged.evaluation.write(folder, other.evaluation if other else None)
+    write_report(page, _report_of(judged, evaluation, other))
     return page
 
 
-def report_of(judged: Judged, other: Judged | None = None) -> Report:
-    """The page of an evaluation, with the training it is of."""
+def _report_of(judged: Judged, evaluation: dict[str, Any], other: Judged | None) -> Report:
+    """The page of an evaluation, given as ``evaluation.json`` has it, too, with the training it is of."""
     run, settings = judged.examined.run, judged.examined.settings
-    evaluation = judged.evaluation.to_json(other.evaluation if other else None)
     history = run.read_rows()
     best = best_row(history, settings.training.monitor)
     origin = run.read_weights()
@@ -42,6 +41,7 @@ def report_of(judged: Judged, other: Judged | None = None) -> Report:
         history=history,
         best_epoch=int(best["epoch"]) if best else None,
         galleries=_galleries(judged) | (_differences(judged, other) if other else {}),
+        colours=settings.data.colours,
         data=_data(judged, evaluation),
         changed=difference(settings),
         settings=dump_settings(settings),
@@ -56,27 +56,22 @@ def _galleries(judged: Judged) -> dict[str, list[Shot]]:
     """The worst, the median and the best photos, as many as there are for all three."""
     ranked = judged.evaluation.ranked()
     count = min(SHOWN, -(-len(ranked) // 3))
-    middle = max(0, (len(ranked) - count) // 2)
-    chosen = {
-        "Worst": ranked[:count],
-        "Median": ranked[count:][:count] if len(ranked) < 3 * count else ranked[middle : middle + count],
-        "Best": ranked[::-1][:count],
-    }
-    return {title: [_shot(judged, name) for name in names] for title, names in chosen.items()}
+    first = (len(ranked) - count) // 2
+    chosen = {"Worst": ranked[:count], "Median": ranked[first : first + count], "Best": ranked[::-1][:count]}
+    return {title: [_shot(judged, place) for place in places] for title, places in chosen.items()}
 
 
 def _differences(judged: Judged, other: Judged) -> dict[str, list[Shot]]:
     """The photos on which two networks differ most."""
     gains = judged.evaluation.by_photo["jaccard"] - other.evaluation.by_photo["jaccard"]
-    order = np.argsort(-np.abs(np.nan_to_num(gains)), kind="stable")[:SHOWN]
-    names = [judged.evaluation.photos[index].name for index in order]
-    return {"Most different": [_shot(judged, name, other) for name in names]}
+    places = np.argsort(-np.abs(np.nan_to_num(gains)), kind="stable")[:SHOWN]
+    return {"Most different": [_shot(judged, place, other) for place in places.tolist()]}
 
 
-def _shot(judged: Judged, name: str, other: Judged | None = None) -> Shot:
-    index = list(judged.examined.source.names).index(name)
-    picture, truth = judged.examined.sample(index)
-    place = [photo.name for photo in judged.evaluation.photos].index(name)
+def _shot(judged: Judged, place: int, other: Judged | None = None) -> Shot:
+    """The photo at a place among those evaluated."""
+    name = judged.evaluation.photos[place].name
+    picture, truth = judged.examined.sample(judged.examined.indices[place])
     scores = {score: float(judged.evaluation.by_photo[score][place]) for score in SCORES}
     if other:
         scores = {
@@ -93,7 +88,7 @@ def _data(judged: Judged, evaluation: dict[str, Any]) -> dict[str, Any]:
     kept = run.read_data() or {"training": [], "validation": [], "skipped": {}}
     pixels = np.sum(evaluation["confusion"], axis=1)
     return {
-        "source": data.source,
+        "sources": [source.title for source in data.sources],
         "training samples": len(kept["training"]),
         "validation samples": len(kept["validation"]),
         "evaluated here": f"{evaluation['photos']} ({evaluation['split']})",

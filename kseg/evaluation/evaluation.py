@@ -97,6 +97,7 @@ class Evaluation:
             "per_image": {name: resampled_means(times, values) for name, values in self.by_photo.items()},
         }
 
+    @cached_property
     def scores(self) -> dict[str, dict[str, dict[str, float]]]:
         """Value, and the ends of its bootstrap interval, by "dataset" or "per_image", and by name."""
         values = {
@@ -107,6 +108,21 @@ class Evaluation:
             kind: {name: _with_interval(value, self.resampled[kind][name]) for name, value in named.items()}
             for kind, named in values.items()
         }
+
+    @property
+    def histograms(self) -> list[np.ndarray]:
+        """See ``PhotoCounts``; empty for several classes."""
+        return [photo.histogram for photo in self.photos if photo.histogram is not None]
+
+    @cached_property
+    def thresholds(self) -> dict[str, Any] | None:
+        """See ``sweep``; None for several classes."""
+        return sweep(np.stack(self.histograms)) if self.histograms else None
+
+    def reliability(self) -> dict[str, Any] | None:
+        """See ``reliability`` in ``kseg.evaluation.thresholds``; None for several classes."""
+        sums = [photo.probabilities for photo in self.photos if photo.probabilities is not None]
+        return reliability(np.sum(self.histograms, axis=0), np.sum(sums, axis=0)) if sums else None
 
     def per_photo(self) -> list[dict[str, Any]]:
         """A row per photo; None where a score is undefined."""
@@ -141,11 +157,11 @@ class Evaluation:
             for index, scored in enumerate(self.scored)
         }
 
-    def ranked(self) -> list[str]:
-        """Names of the photos, the worst Jaccard index first; photos without a counted pixel are left out."""
+    def ranked(self) -> list[int]:
+        """Positions of the photos, the worst Jaccard index first; photos without a counted pixel are left out."""
         jaccard = self.by_photo["jaccard"]
         order = np.argsort(jaccard, kind="stable")
-        return [self.photos[index].name for index in order if not math.isnan(jaccard[index])]
+        return order[~np.isnan(jaccard[order])].tolist()
 
     def to_json(self, baseline: "Evaluation | None" = None) -> dict[str, Any]:
         """What ``evaluation.json`` holds; NaN is None.
@@ -166,19 +182,23 @@ class Evaluation:
             "scored": list(self.scored),
             "threshold": self.threshold,
             "flip": self.flip,
-            "scores": self.scores(),
+            "scores": self.scores,
             "per_class": self.per_class(),
             "confusion": confusion.tolist(),
             "objects": {name: describe_objects(table) for name, table in zip(self.scored, objects, strict=True)},
-            **self._of_probabilities(),
+            "thresholds": self.thresholds,
+            "reliability": self.reliability(),
             "per_photo": self.per_photo(),
         }
         if baseline is not None:
             content["baseline"] = compare(self, baseline)
         return _plain(content)
 
-    def write(self, folder: Path, baseline: "Evaluation | None" = None) -> None:
+    def write(self, folder: Path, baseline: "Evaluation | None" = None) -> dict[str, Any]:
         """Write ``evaluation.json``, ``per_photo.csv`` and ``per_class.csv``; what is undefined stays empty.
+
+        Returns:
+            What ``evaluation.json`` holds.
 
         Raises:
             DataError: the baseline was evaluated on something else.
@@ -191,15 +211,7 @@ class Evaluation:
         write_csv(folder / "per_photo.csv", list(content["per_photo"][0]), content["per_photo"])
         rows = [{"class": name, **values} for name, values in content["per_class"].items()]
         write_csv(folder / "per_class.csv", list(rows[0]), rows)
-
-    def _of_probabilities(self) -> dict[str, Any]:
-        """Threshold sweep and reliability of one class against everything else; None for several classes."""
-        histograms = [photo.histogram for photo in self.photos if photo.histogram is not None]
-        sums = [photo.probabilities for photo in self.photos if photo.probabilities is not None]
-        if not histograms:
-            return {"thresholds": None, "reliability": None}
-        stacked = np.stack(histograms)
-        return {"thresholds": sweep(stacked), "reliability": reliability(stacked.sum(axis=0), np.sum(sums, axis=0))}
+        return content
 
 
 def compare(evaluation: Evaluation, baseline: Evaluation) -> dict[str, Any]:
@@ -212,7 +224,7 @@ def compare(evaluation: Evaluation, baseline: Evaluation) -> dict[str, Any]:
         DataError: the two were not evaluated on the same photos, in the same order, for the same classes.
     """
     _require_same(evaluation, baseline)
-    values, other = evaluation.scores(), baseline.scores()
+    values, other = evaluation.scores, baseline.scores
     differences = {
         name: _with_interval(
             values[kind]["jaccard"]["value"] - other[kind]["jaccard"]["value"],

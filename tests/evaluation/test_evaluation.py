@@ -211,7 +211,7 @@ def test_nobody_there_and_nobody_found_is_perfect():
 
 def test_intervals_are_those_of_resampled_photos():
     photos = make(1, 12)
-    scores = evaluation(photos).scores()
+    scores = evaluation(photos).scores
     pixels = [confusion_matrix(*flat(photo)).ravel() for photo in photos]  # tn, fp, fn, tp
 
     def jaccard(drawn):
@@ -307,14 +307,14 @@ def test_files(channels, tmp_path):
     photos[1].truth[...] = 255
     photos[2].truth[photos[2].truth == 1] = 255
     result = evaluation(photos)
-    result.write(tmp_path / "new", baseline=evaluation(photos, "runs/b"))
+    written = result.write(tmp_path / "new", baseline=evaluation(photos, "runs/b"))
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         "evaluation.json",
         "per_class.csv",
         "per_photo.csv",
     ]
     content = json.loads((tmp_path / "new/evaluation.json").read_text())
-    assert content == result.to_json(evaluation(photos, "runs/b"))
+    assert content == written == result.to_json(evaluation(photos, "runs/b"))
     assert list(content) == [
         *("kseg", "created", "model", "split", "photos", "pixels", "classes", "scored", "threshold", "flip", "scores"),
         *("per_class", "confusion", "objects", "thresholds", "reliability", "per_photo", "baseline"),
@@ -333,10 +333,6 @@ def test_files(channels, tmp_path):
 
 
 def test_ranked_from_the_worst():
-    photos = [
-        photo._replace(name=name)
-        for error, name in [(0.0, "best"), (3.0, "worst"), (0.6, "median")]
-        for photo in make(1, 1, error=error)
-    ]
-    assert evaluation(photos).ranked() == ["worst", "median", "best"]
-    assert evaluation([photos[0]._replace(name="a"), photos[0]]).ranked() == ["a", "best"]
+    photos = [photo for error in (0.0, 3.0, 0.6) for photo in make(1, 1, error=error)]
+    assert evaluation(photos).ranked() == [1, 2, 0]
+    assert evaluation([photos[0], photos[0]]).ranked() == [0, 1]  # of equal ones, the first
