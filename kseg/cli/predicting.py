@@ -35,9 +35,16 @@ Failures = dict[str, str]
 
 
 class Way(NamedTuple):
-    """How photos are answered; the network itself, which films need, only where it is in this process."""
+    """How photos are answered; the network itself, which films need, only where it is in this process.
+
+    Attributes:
+        answerer: Of photos.
+        cleaning: What it, and whoever else uses the network, tidies in every mask.
+        predictor: The network.
+    """
 
     answerer: Answerer
+    cleaning: Cleaning | None
     predictor: "Predictor | None"
 
     @property
@@ -111,7 +118,7 @@ def answering(model: str, wish: Wish, outputs: Outputs) -> Iterator[Way]:
         with Client.open(
             model, timeout=wish.timeout, batch_size=wish.batch_size, certificates=wish.certificates
         ) as client:
-            yield Way(ServerAnswerer(client, outputs, cleaning, wish.batch_size), None)
+            yield Way(ServerAnswerer(client, outputs, cleaning, wish.batch_size), cleaning, None)
         return
     import_tensorflow()
     from kseg.inference.local import LocalAnswerer
@@ -131,6 +138,7 @@ def answering(model: str, wish: Wish, outputs: Outputs) -> Iterator[Way]:
             cleaning=cleaning,
             batch_size=wish.batch_size,
         ),
+        cleaning,
         predictor,
     )
 
@@ -188,7 +196,7 @@ def segment_one_film(way: Way, name: str, files: dict[str, Path], outputs: Outpu
                 outputs,
                 flip=wish.flip,
                 steady=wish.steady,
-                cleaning=cleaning_of(wish),
+                cleaning=way.cleaning,
                 batch_size=1 if is_camera else wish.batch_size,
                 seen=seen,
             )
