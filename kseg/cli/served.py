@@ -10,7 +10,8 @@ from kseg.data.images import read_picture
 from kseg.errors import ConfigError, DataError
 from kseg.inference.cleaning import Cleaning
 from kseg.inference.outputs import Outputs
-from kseg.inference.segmentation import SOFT, Segmentation
+from kseg.inference.segmentation import Segmentation
+from kseg.logits import SOFT
 from kseg.serving.client import Client, CutOut, Segmented
 
 

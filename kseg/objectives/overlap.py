@@ -37,6 +37,7 @@ import tensorflow as tf
 from keras import ops
 
 from kseg.errors import ConfigError, DataError
+from kseg.logits import log_odds
 
 # What the Tversky index takes for a false positive (alpha), and for a miss (beta).
 TVERSKY_WEIGHTS: dict[str, tuple[float, float]] = {
@@ -135,9 +136,8 @@ def predicted_ids(logits: Any, threshold: float = 0.5) -> Any:
     logit, the smaller id at equality. Both so prefer the background when in doubt.
     """
     if logits.shape[-1] == 1:
-        # sigmoid(x) > t, without rounding in the sigmoid: x > log(t / (1 - t)).
-        cut = math.log(check_threshold(threshold) / (1.0 - threshold))
-        return ops.cast(logits[..., 0] > cut, "int32")
+        # sigmoid(x) > t, without rounding in the sigmoid
+        return ops.cast(logits[..., 0] > log_odds(check_threshold(threshold)), "int32")
     return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
 
