@@ -12,7 +12,6 @@ are busier than real ones, and so take longer to write.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from peers import serve_models
+from peers.contender import Contender
 
 from kseg.config import dump_settings
 from kseg.data.synthetic import draw_scene
@@ -84,7 +84,7 @@ def write_run(folder: Path, run: Path | None, size: int) -> None:
     serve_models.network(run, settings.model.join).save(folder / BEST_OF_A_RUN)
 
 
-class Contender:
+class Timed(Contender):
     """A process of predict_engine.py.
 
     Attributes:
@@ -92,49 +92,26 @@ class Contender:
     """
 
     def __init__(self, stack: ExitStack, python: str, *arguments: Any) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         began = time.perf_counter()
-        self._process = stack.enter_context(
-            subprocess.Popen(
-                list(map(str, (python, ENGINE, *arguments))),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env=environment,
-            )
-        )
-        stack.callback(self._process.kill)
-        self._answer()
+        super().__init__(stack, python, ENGINE, *arguments)
+        self.answer()
         self.started = time.perf_counter() - began
 
-    def ask(self, task: str) -> dict[str, float]:
-        """What it answers to a task."""
-        self._process.stdin.write(f"{task}\n")
-        self._process.stdin.flush()
-        return self._answer()
 
-    def _answer(self) -> dict[str, float]:
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"it ended: {' '.join(map(str, self._process.args))}")
-        return json.loads(line)
-
-
-def start_all(stack: ExitStack, folder: Path, options: argparse.Namespace) -> dict[str, Contender]:
+def start_all(stack: ExitStack, folder: Path, options: argparse.Namespace) -> dict[str, Timed]:
     """One after the other, so that none is slowed while it starts."""
     started = {}
     for precision in options.precision:
         arguments = "--precision", precision, "--workers", options.workers, "--batch-size", options.batch_size
         where = "kseg", folder / "photos", folder / precision, "--run", folder / "run"
-        started[precision] = Contender(stack, sys.executable, *where, *arguments)
+        started[precision] = Timed(stack, sys.executable, *where, *arguments)
     if options.torch_python:
         where = "plain", folder / "photos", folder / "plain"
-        started[PLAIN] = Contender(stack, options.torch_python, *where, "--size", options.size)
+        started[PLAIN] = Timed(stack, options.torch_python, *where, "--size", options.size)
     return started
 
 
-def race(contenders: dict[str, Contender], rounds: int) -> Rounds:
+def race(contenders: dict[str, Timed], rounds: int) -> Rounds:
     """All rates; the round that warms up is left out."""
     rates: Rounds = {}
     for turn in range(rounds + 1):

@@ -15,7 +15,6 @@ networks of segmentation_models are others, with weights of their own: only thei
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,8 +27,10 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from peers import serve_models, serve_table
+from peers.contender import Contender
 
 ENGINE = Path(__file__).resolve().parent / "peers" / "serve_engine.py"
+Contenders = dict[str, Contender]
 PIXELS = ("--signature", "probabilities")
 PHOTOS = ("--photos", "bytes", "--output", "mask_bytes")
 
@@ -52,36 +53,9 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Contender:
-    """A process of serve_engine.py."""
-
-    def __init__(self, stack: ExitStack, python: str, *arguments: Any) -> None:
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        command = [python, ENGINE, *arguments]
-        self._process = stack.enter_context(
-            subprocess.Popen(
-                list(map(str, command)),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env=environment,
-            )
-        )
-        stack.callback(self._process.kill)
-
-    def ask(self, **task: Any) -> dict[str, float]:
-        """What it answers to a line, or to having been started."""
-        if task:
-            self._process.stdin.write(json.dumps(task, default=str) + "\n")
-            self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"it ended: {' '.join(map(str, self._process.args))}")
-        return json.loads(line)
-
-
-Contenders = dict[str, Contender]
+def ask(contender: Contender, **task: Any) -> dict[str, float]:
+    """What a process of serve_engine.py answers to a task."""
+    return contender.ask(json.dumps(task, default=str))
 
 
 def export_all(folder: Path, model: Any, options: argparse.Namespace) -> Iterator[str]:
@@ -117,22 +91,22 @@ def start_pixels(stack: ExitStack, folder: Path, options: argparse.Namespace) ->
     for network in ("unet", "linknet"):
         if (folder / "peers" / network).exists():
             commands[f"segmentation_models {network}"] = here, "session", folder / "peers" / network
-    started = {name: Contender(stack, *command, *threads) for name, command in commands.items()}
+    started = {name: Contender(stack, python, ENGINE, *rest, *threads) for name, (python, *rest) in commands.items()}
     for contender in started.values():
-        contender.ask()
+        contender.answer()
     return started
 
 
 def start_photos(stack: ExitStack, folder: Path, options: argparse.Namespace) -> Contenders:
     """kseg on photos, and the way around Keras's export that a client goes."""
     rest = "--threads", options.cores, "--size", options.size
-    plain = Contender(stack, sys.executable, "session", folder / "keras", "--photos", "client", *rest)
+    plain = Contender(stack, sys.executable, ENGINE, "session", folder / "keras", "--photos", "client", *rest)
     started = {"Keras export, client's OpenCV": plain}
     for precision in serve_models.PRECISIONS:
-        served = Contender(stack, sys.executable, "session", folder / precision, *PHOTOS, *rest)
+        served = Contender(stack, sys.executable, ENGINE, "session", folder / precision, *PHOTOS, *rest)
         started[f"kseg {precision}, photo to mask"] = served
     for contender in started.values():
-        contender.ask()
+        contender.answer()
     return started
 
 
@@ -141,7 +115,7 @@ def race(contenders: Contenders, inputs: Path, batch: int, options: argparse.Nam
     times: serve_table.Times = {name: [] for name in contenders}
     for turn in range(options.rounds + 1):
         for name, contender in contenders.items():
-            answer = contender.ask(inputs=inputs, batch=batch, seconds=options.seconds)
+            answer = ask(contender, inputs=inputs, batch=batch, seconds=options.seconds)
             if turn > 0:
                 times[name].append(serve_table.Turn(**answer))
     return times
@@ -157,7 +131,7 @@ def agreement(
     for name, contender in contenders.items():
         if not name.startswith("segmentation_models"):
             outputs = inputs.with_name("answers.npz")
-            contender.ask(inputs=inputs, batch=4, outputs=outputs)
+            ask(contender, inputs=inputs, batch=4, outputs=outputs)
             with np.load(outputs) as stored:
                 answers = stored["answers"]
             found[name] = answers if name.startswith("kseg") else serve_models.sigmoid(answers)
@@ -169,7 +143,7 @@ def changed_masks(contenders: Contenders, inputs: Path) -> dict[str, float]:
     masks: dict[str, np.ndarray] = {}
     for name, contender in contenders.items():
         outputs = inputs.with_name("answers.npz")
-        contender.ask(inputs=inputs, batch=1, outputs=outputs)
+        ask(contender, inputs=inputs, batch=1, outputs=outputs)
         with np.load(outputs) as stored:
             masks[name] = np.stack([cv2.imdecode(stored[file], cv2.IMREAD_UNCHANGED) for file in stored.files])
     first = next(iter(masks.values()))
