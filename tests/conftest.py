@@ -4,10 +4,16 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from fake_serving import Fake
 from support import EXPORT, SMALL, kseg_train, make_photos
+
+import kseg
+
+if TYPE_CHECKING:
+    from kseg.inference.predictor import Predictor
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -27,27 +33,41 @@ def real_data() -> Path:
     return Path(path)
 
 
+def talkative() -> dict[str, str]:
+    """The environment of a user, who tells TensorFlow nothing of its remarks: a command has to keep them quiet."""
+    return {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+
+
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch on pictures beside it, which no test changes."""
+def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """What kseg-train, as a process of its own, says of one epoch on pictures beside its run, and the run."""
     home = tmp_path_factory.mktemp("trained")
     make_photos(home / "photos", 12)
     (home / "small.toml").write_text("")
     options = ("--set", "training.epochs=1", "--set", "data.validation_every=4", "--run", "run")
-    done = kseg_train("small.toml", "--data", "photos", *SMALL, *options, cwd=home)
+    done = kseg_train("small.toml", "--data", "photos", *SMALL, *options, cwd=home, env=talkative())
+    return done, home / "run"
+
+
+@pytest.fixture(scope="session")
+def trained_run(training: tuple[subprocess.CompletedProcess[str], Path]) -> Path:
+    """The run of ``training``, which no test changes."""
+    done, run = training
     assert done.returncode == 0, done.stderr
-    return home / "run"
+    return run
+
+
+@pytest.fixture(scope="session")
+def predictor(trained_run: Path) -> "Predictor":
+    """The network of ``trained_run``, which no test changes, in float32."""
+    return kseg.load(trained_run, "float32")
 
 
 @pytest.fixture(scope="session")
 def exported(trained_run: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """What kseg-export, as a process of its own, says of its first version, and the model's folder: no test changes it.
-
-    It is told nothing of TensorFlow's own remarks, which it has to keep quiet itself.
-    """
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    """What kseg-export, as a process of its own, says of its first version, and the model's folder: none changes it."""
     command = [*EXPORT, "run", "--to", "models/people"]
-    done = subprocess.run(command, cwd=trained_run.parent, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=trained_run.parent, env=talkative(), capture_output=True, text=True, check=False)
     return done, trained_run.parent / "models" / "people"
 
 

@@ -1,10 +1,9 @@
-"""kseg-export as its users meet it: help, what is published, messages, exit statuses."""
+"""kseg-export as its users meet it: what is published, messages, exit statuses."""
 
 import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -46,18 +45,6 @@ def refusal(*arguments):
 def published(model_dir):
     """Whatever a server would see, and what an export would have left behind."""
     return sorted(path.name for path in model_dir.iterdir() if path.name != ".lock") if model_dir.is_dir() else []
-
-
-def test_help_has_examples_and_loads_no_tensorflow():
-    script = (
-        "import sys\nfrom kseg.cli.export import main\n"
-        "try: main(['--help'], prog_name='kseg-export')\n"
-        "finally: print({'tensorflow', 'keras', 'pydantic', 'numpy'} & sys.modules.keys())"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "Examples:" in done.stdout
-    assert "--rollback" in done.stdout
-    assert done.stdout.endswith("set()\n")
 
 
 def test_the_first_version_is_all_there_and_nothing_but_kseg_speaks(first, trained_run):

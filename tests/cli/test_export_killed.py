@@ -1,4 +1,7 @@
-"""kseg-export killed at random moments, while somebody does what TensorFlow Serving does: nothing half is ever seen."""
+"""kseg-export killed at random moments, while somebody does what TensorFlow Serving does: nothing half is ever seen.
+
+KSEG_EXPORT_KILLS says how often (default 6).
+"""
 
 import contextlib
 import os
@@ -12,16 +15,14 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
 import tensorflow as tf
 from served import Loaded
-from support import SMALL, kseg_train, make_photos
 from tensorflow_serving.apis import prediction_log_pb2
 
 from kseg.serving.versions import publish, versions
 from kseg.serving.warmup import WARMUP_FILE
 
-KILLS = int(os.environ.get("KSEG_EXPORT_KILLS", "30"))
+KILLS = int(os.environ.get("KSEG_EXPORT_KILLS", "6"))
 AT_ONCE = 2
 
 FILES = {
@@ -143,16 +144,6 @@ class Server(threading.Thread):
 def sizes(folder):
     """The sizes of all files."""
     return {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def trained_run(tmp_path_factory):
-    home = tmp_path_factory.mktemp("killed")
-    make_photos(home / "photos", 12)
-    (home / "small.toml").write_text("")
-    done = kseg_train("small.toml", "--data", "photos", *SMALL, "--set", "training.epochs=1", "--run", "run", cwd=home)
-    assert done.returncode == 0, done.stderr
-    return home / "run"
 
 
 def work(exporter, moments, statuses):

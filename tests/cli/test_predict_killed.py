@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 from support import PREDICT
 
-import kseg
 from kseg.data.synthetic import draw_scene
 
 PHOTOS = 500
@@ -79,7 +78,7 @@ def decoded(path):
         return np.asarray(image)
 
 
-def test_half_way_killed_and_resumed_all_results_are_right(trained_run, album):
+def test_half_way_killed_and_resumed_all_results_are_right(trained_run, predictor, album):
     root, reasons = album
     assert len(reasons) == 20
     out = root.parent / "masks"
@@ -114,7 +113,6 @@ def test_half_way_killed_and_resumed_all_results_are_right(trained_run, album):
         assert re.match(reason, found[name]), (name, found[name])
     assert {path: path.stat().st_ino for path in half} == half
 
-    predictor = kseg.load(trained_run, "float32")
     photos = [path for path in root.rglob("*.*") if str(path.relative_to(root.parent)) not in reasons]
     results = {out / path.relative_to(root).with_name(f"{path.stem}_mask.png"): path for path in photos}
     assert len(results) == 480

@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import kseg
 from kseg.cli.predict import main
 from kseg.data.synthetic import draw_scene
 from kseg.inference.cleaning import Cleaning
@@ -17,11 +16,6 @@ from kseg.inference.film import FilmWriter, open_film
 
 EXACT = ("--precision", "float32")
 ALL = ("mask", "probabilities", "overlay", "cutout", "background")
-
-
-@pytest.fixture(scope="module")
-def predictor(trained_run):
-    return kseg.load(trained_run, "float32")
 
 
 @pytest.fixture

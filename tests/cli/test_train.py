@@ -1,8 +1,10 @@
-"""kseg-train as its users meet it: help, messages, exit statuses, and what is in the run's folder."""
+"""kseg-train as its users meet it: messages, exit statuses, and what is in the run's folder."""
 
+import contextlib
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from support import COMMAND, SMALL, kseg_train
+from support import SMALL, kseg_train, make_photos
 from tensorflow.python.framework import config as determinism
 
 from kseg.cli.train import main
@@ -45,52 +47,57 @@ def refusal(*arguments):
     return result.stderr
 
 
-def test_help_has_examples_and_loads_no_tensorflow():
-    script = (
-        "import sys\nfrom kseg.cli.train import main\n"
-        "try: main(['--help'], prog_name='kseg-train')\n"
-        "finally: print({'tensorflow', 'keras', 'pydantic', 'numpy'} & sys.modules.keys())"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "Examples:" in done.stdout
-    assert "--resume" in done.stdout
-    assert done.stdout.endswith("set()\n")
+TWO_EPOCHS = (
+    *("--data", "photos", *SMALL, "--set", "training.epochs=2"),
+    *("--set", "training.precision=float32", "--set", "data.validation_every=2"),
+)
 
 
-def test_a_run_folder_holds_everything(photos, config):
-    result = run(config(), "--data", photos, *SMALL, "--set", "training.epochs=2", "--run", "r")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """What is said of a training of two epochs, and the folder it was started in: no test changes it."""
+    home = tmp_path_factory.mktemp("finished")
+    make_photos(home / "photos", 12)
+    (home / "settings.toml").write_text("")
+    with contextlib.chdir(home):
+        result = run("settings.toml", *TWO_EPOCHS)
     assert result.exit_code == 0, result.output
+    return result, home
+
+
+def test_a_run_folder_holds_everything(finished, monkeypatch):
+    result, home = finished
+    monkeypatch.chdir(home / "runs" / "settings-001")
     assert "epoch 2/2" in result.stdout
     assert "without ImageNet" in result.stdout
-    names = {path.name for path in os.scandir("r")}
+    names = {path.name for path in os.scandir()}
     assert names == {
         ".lock", "best.keras", "checkpoint.weights.h5", "curves.png", "data.json", "environment.json", "evaluation",
         "history.csv", "last.keras", "predictions", "result.json", "settings.toml", "tensorboard",
     }  # fmt: skip
-    with open("r/history.csv") as file:
+    with open("history.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"loss", "jaccard", "dice", "val_jaccard", "val_dice", "val_jaccard_per_image"} <= rows[0].keys()
-    assert sorted(os.listdir("r/predictions")) == ["epoch-001.png", "epoch-002.png"]
-    with Image.open("r/predictions/epoch-002.png") as picture:
+    assert sorted(os.listdir("predictions")) == ["epoch-001.png", "epoch-002.png"]
+    with Image.open("predictions/epoch-002.png") as picture:
         assert picture.width > 192
-    best = json.loads(Path("r/result.json").read_text())
+    best = json.loads(Path("result.json").read_text())
     assert best["scores"]["val_jaccard"] == float(rows[best["best_epoch"] - 1]["val_jaccard"])
-    assert "r" in Path("experiments.csv").read_text()
+    assert "settings-001" in Path("../experiments.csv").read_text()
 
 
-def test_the_best_network_gives_its_score_in_a_process_without_kseg(photos, config):
+def test_the_best_network_gives_its_score_in_a_process_without_kseg(finished, monkeypatch):
     """best.keras, loaded with Keras alone, finds on the validation picture what the history says it found."""
-    run(config(), "--data", photos, *SMALL, "--set", "training.epochs=2", "--set", "training.precision=float32",
-        "--set", "data.validation_every=2", "--run", "r")  # fmt: skip
+    monkeypatch.chdir(finished[1])
     script = """
 import json, sys
 import cv2, keras, numpy as np
 from PIL import Image
-model = keras.models.load_model("r/best.keras", safe_mode=True)
+model = keras.models.load_model("runs/settings-001/best.keras", safe_mode=True)
 assert not any(name.startswith("kseg") for name in sys.modules)
 both, either = 0, 0
-for name in json.load(open("r/data.json"))["validation"]:
+for name in json.load(open("runs/settings-001/data.json"))["validation"]:
     stem = name.split("/")[1]
     picture = cv2.resize(np.asarray(Image.open(f"photos/images/{stem}.jpg")), (32, 32), interpolation=cv2.INTER_AREA)
     mask = cv2.resize(np.asarray(Image.open(f"photos/masks/{stem}.png")), (32, 32),
@@ -100,7 +107,7 @@ for name in json.load(open("r/data.json"))["validation"]:
 print(both / either)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    expected = json.loads(Path("r/result.json").read_text())["scores"]["val_jaccard"]
+    expected = json.loads(Path("runs/settings-001/result.json").read_text())["scores"]["val_jaccard"]
     assert float(done.stdout.split()[-1]) == pytest.approx(expected, abs=2e-3)
 
 
@@ -206,19 +213,16 @@ def test_a_nan_loss_stops_and_names_the_samples(photos, config):
     assert "clip_norm" in message
 
 
-def test_a_finished_run_can_be_trained_further(photos, config):
-    path = config()
-    first = run(path, "--data", photos, *SMALL, "--set", "training.epochs=1")
-    assert first.exit_code == 0, first.output
-    assert "all its 1 epochs" in run(path, "--data", photos, *SMALL, "--set", "training.epochs=1", "--resume").stdout
-    more = run(path, "--data", photos, *SMALL, "--set", "training.epochs=2", "--resume")
-    assert "epoch 2/2" in more.stdout
-    assert "epoch 1/2" not in more.stdout
+def test_a_finished_run_can_be_trained_further(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(finished[1], tmp_path / "copy"))
+    again = ("settings.toml", *TWO_EPOCHS, "--resume")
+    assert "all its 2 epochs" in run(*again).stdout
+    more = run(*again, "--set", "training.epochs=3")
+    assert "epoch 3/3" in more.stdout
+    assert "epoch 2/3" not in more.stdout
     assert sorted(os.listdir("runs")) == ["experiments.csv", "settings-001"]
-    (photos / "images" / "p000.jpg").unlink()
-    assert "p000: was there when the run started" in refusal(
-        path, "--data", photos, *SMALL, "--set", "training.epochs=3", "--resume"
-    )
+    Path("photos/images/p000.jpg").unlink()
+    assert "p000: was there when the run started" in refusal(*again, "--set", "training.epochs=4")
 
 
 def test_a_full_disk_is_said_and_leaves_a_run_to_go_on_with(photos, config, tmp_path):
@@ -243,10 +247,6 @@ def test_a_full_disk_is_said_and_leaves_a_run_to_go_on_with(photos, config, tmp_
         subprocess.run(["umount", disk], check=True)
 
 
-def test_nothing_but_kseg_speaks_on_the_terminal(photos, config, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run(
-        [*COMMAND, config(), "--data", photos, *QUICK], cwd=tmp_path, env=environment, capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
-    assert done.stderr == ""
+def test_nothing_but_kseg_speaks_on_the_terminal(training):
+    done, _ = training
+    assert (done.returncode, done.stderr) == (0, "")
