@@ -43,7 +43,7 @@ def augment(
         picture, mask = _warp(picture, mask, seed, settings, ignore_class)
     picture = _recolour(picture, seed, settings)
     if settings.blur:
-        picture = tf.where(_happens(seed, Stream.BLUR, settings.blur), _blur(picture), picture)
+        (picture,) = _sometimes(_happens(seed, Stream.BLUR, settings.blur), _blur, picture)
     return picture, mask
 
 
@@ -58,20 +58,27 @@ def _happens(seed: tf.Tensor, stream: Stream, probability: float) -> tf.Tensor:
     return _uniform(seed, stream) < probability
 
 
+def _sometimes(
+    happens: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor], *images: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    """All of them changed, or none. Not ``tf.where``, which would compute the change also where it is not wanted."""
+    changed: tuple[tf.Tensor, ...] = tf.cond(happens, lambda: tuple(map(change, images)), lambda: images)
+    return changed
+
+
 def _flip(
     picture: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, settings: AugmentationSettings
 ) -> tuple[tf.Tensor, tf.Tensor]:
     changes: tuple[tuple[Stream, float, Callable[[tf.Tensor], tf.Tensor]], ...] = (
-        (Stream.HORIZONTAL_FLIP, settings.horizontal_flip, lambda x: x[:, ::-1]),
-        (Stream.VERTICAL_FLIP, settings.vertical_flip, lambda x: x[::-1]),
+        (Stream.HORIZONTAL_FLIP, settings.horizontal_flip, lambda x: tf.reverse(x, [1])),
+        (Stream.VERTICAL_FLIP, settings.vertical_flip, lambda x: tf.reverse(x, [0])),
         (Stream.TRANSPOSE, settings.transpose, lambda x: tf.experimental.numpy.swapaxes(x, 0, 1)),
     )
+    channel = mask[..., None]  # with an axis of channels, reversing is several times as fast
     for stream, probability, change in changes:
         if probability:
-            happens = _happens(seed, stream, probability)
-            picture = tf.where(happens, change(picture), picture)
-            mask = tf.where(happens, change(mask), mask)
-    return picture, mask
+            picture, channel = _sometimes(_happens(seed, stream, probability), change, picture, channel)
+    return picture, channel[..., 0]
 
 
 def _warp(

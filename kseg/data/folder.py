@@ -54,7 +54,7 @@ class FolderSource:
         picture_path, mask_path = self._pairs[self.names[index]]
         picture = read_picture(picture_path)
         stored = read_mask(mask_path, colours=self.labels.colours)
-        _require_same_aspect(picture_path, picture.shape[:2], mask_path, stored.shape[:2])
+        require_same_aspect(picture_path, picture.shape[:2], mask_path, stored.shape[:2])
         try:
             return Sample(picture, self.labels.encode(stored))
         except DataError as error:
@@ -103,7 +103,7 @@ def _complain_of_missing(missing: Sequence[Path], masks: Path) -> str:
     )
 
 
-def _require_same_aspect(picture_path: Path, picture: tuple[int, ...], mask_path: Path, mask: tuple[int, ...]) -> None:
+def require_same_aspect(picture_path: Path, picture: tuple[int, ...], mask_path: Path, mask: tuple[int, ...]) -> None:
     def agrees(height: int, width: int) -> bool:
         rounding = 1 / mask[0] + 1 / mask[1]
         return abs((mask[1] / mask[0]) / (width / height) - 1) <= ASPECT_TOLERANCE + rounding

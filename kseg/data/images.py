@@ -4,12 +4,15 @@ A picture is uint8 (H, W, 3), RGB. A mask, as stored, is an integer array (H, W)
 colours; as used, it is uint8 (H, W) of class ids (see ``kseg.data.labels``).
 """
 
+import io
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kseg.data.plain_jpeg import read_plain_jpeg
 from kseg.errors import DataError
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -25,14 +28,45 @@ BAND_PIXELS = 1 << 16
 """Copied from Pillow to NumPy at a time, so that what lies between stays in the processor's cache."""
 
 
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a picture is to be turned; 5 to 8 swap its sides (CIPA DC-008)."""
+
+
+class Glance(NamedTuple):
+    """What a quick look at a picture file tells.
+
+    Attributes:
+        size: (height, width) of the upright picture.
+        orientation: As EXIF gives it, 1 to 8; 1 is upright already.
+        grey: The picture, upright, made smaller where its format is decoded faster for that: uint8 (h, w).
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    grey: np.ndarray
+
+
 def read_picture(path: Path) -> np.ndarray:
     """The picture in a file, upright: uint8 (H, W, 3), RGB. Raises DataError naming the file and the cause."""
-    picture = _open(path)
-    if picture.mode.startswith("I;16"):
-        return np.repeat((np.asarray(picture) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    if picture.mode in {"I", "F"}:
-        raise DataError(f"{path}: {picture.mode} pixels of 32 bits; convert it to 8 bits a channel")
+    plain = read_plain_jpeg(path)
+    if plain is not None:
+        return plain
+    picture = _open(path).image
+    if grey := _wide_grey(picture, path):
+        return np.repeat(np.asarray(grey)[..., None], 3, axis=2)
     return _as_rgb(picture)
+
+
+def glance(path: Path, content: bytes, smallest: int) -> Glance:
+    """Decode what was read from ``path`` whole, but a JPEG at a fraction of its size, of at least ``smallest`` pixels.
+
+    All of a JPEG's data is read for that, so that a damaged one is noticed as by ``read_picture``.
+    Raises DataError as that.
+    """
+    opened = _open(path, content, smallest)
+    grey = _wide_grey(opened.image, path) or opened.image.convert("L")
+    size = opened.size[::-1] if opened.orientation < 5 else opened.size
+    return Glance(size, opened.orientation, np.asarray(grey))
 
 
 def read_mask(path: Path, *, colours: bool) -> np.ndarray:
@@ -41,7 +75,7 @@ def read_mask(path: Path, *, colours: bool) -> np.ndarray:
     ``colours`` False: (H, W) values; of a palette file its indices, of an RGB file with equal channels one of them.
     ``colours`` True: uint8 (H, W, 3), RGB; a palette is looked up, grey becomes three equal channels.
     """
-    mask = _open(path)
+    mask = _open(path).image
     if colours:
         return _as_rgb(mask)
     if mask.mode in {"RGB", "RGBA", "LA"}:
@@ -55,21 +89,35 @@ def read_mask(path: Path, *, colours: bool) -> np.ndarray:
     return np.asarray(mask.convert("L") if mask.mode == "1" else mask)
 
 
-def _open(path: Path) -> Image.Image:
-    """Decode a file whole and turn it upright."""
+class _Opened(NamedTuple):
+    image: Image.Image
+    size: tuple[int, int]
+    """(width, height) as stored."""
+    orientation: int
+
+
+def _open(path: Path, content: bytes | None = None, smallest: int | None = None) -> _Opened:
+    """Decode a file, or its content if it was read before, and turn it upright.
+
+    ``smallest``: a JPEG may be grey and made smaller, with sides of at least so many pixels.
+    """
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty; copy it again or remove it")
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # remarks on harmless metadata
+        file = path if content is None else io.BytesIO(content)
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:  # remarks on harmless metadata
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
                     f"{path}: claims {image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}; reduce it"
                 )
             if min(image.size) < MIN_SIDE:
                 raise DataError(f"{path}: only {image.width} x {image.height} pixels; remove it")
+            opened = _Opened(image, image.size, image.getexif().get(ORIENTATION, 1))
+            if smallest:
+                image.draft("L", (smallest, smallest))
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
-            return image
+            return opened
     except UnidentifiedImageError:
         raise DataError(f"{path}: not a picture, whatever its name says; replace or remove it") from None
     except Image.DecompressionBombError as error:
@@ -77,6 +125,15 @@ def _open(path: Path) -> Image.Image:
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on damage
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: cannot be decoded ({reason}); copy it again, or remove it") from None
+
+
+def _wide_grey(image: Image.Image, path: Path) -> Image.Image | None:
+    """The upper byte of grey of 16 bits; None if there are 8 bits a channel. Raises DataError if there are 32."""
+    if image.mode in {"I", "F"}:
+        raise DataError(f"{path}: {image.mode} pixels of 32 bits; convert it to 8 bits a channel")
+    if not image.mode.startswith("I;16"):
+        return None
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 def _as_rgb(image: Image.Image) -> np.ndarray:
