@@ -49,24 +49,34 @@ FILTERS = (
 
 def write_report(path: Path, report: Report) -> None:
     """Write the page, whole or not at all. Raises KsegError if it cannot be written."""
+    write_page(path, render(report))
+
+
+def write_page(path: Path, html: str) -> None:
+    """Write a page, whole or not at all. Raises KsegError if it cannot be written."""
     # a file name may hold bytes that are no text; UTF-8 refuses what Python makes of them
-    write_text(path, render(report).encode("utf-8", "replace").decode("utf-8"))
+    write_text(path, html.encode("utf-8", "replace").decode("utf-8"))
 
 
 def render(report: Report) -> str:
     """The page as HTML."""
-    environment = Environment(
+    context: dict[str, Any] = {"report": report, "curves": _curves(report), "evaluation": report.evaluation}
+    if report.evaluation is not None:
+        context |= _evaluated(report, report.evaluation)
+    return environment().get_template("page.html").render(context)
+
+
+def environment() -> Environment:
+    """Where the templates are, and the filters that they write numbers with."""
+    found = Environment(
         loader=PackageLoader("kseg.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {function.__name__: function for function in FILTERS}
-    context: dict[str, Any] = {"report": report, "curves": _curves(report), "evaluation": report.evaluation}
-    if report.evaluation is not None:
-        context |= _evaluated(report, report.evaluation)
-    return environment.get_template("page.html").render(context)
+    found.filters |= {function.__name__: function for function in FILTERS}
+    return found
 
 
 def _curves(report: Report) -> list[tuple[str, Markup]]:

@@ -39,27 +39,27 @@ def thumbnails(shot: Shot, palette: Palette) -> list[Thumbnail]:
         shot: Everything is made smaller before it is drawn, so that outlines keep their width.
         palette: Of the class ids.
     """
-    picture = _smaller(shot.picture, cv2.INTER_AREA)
-    truth, prediction = (_smaller(ids, cv2.INTER_NEAREST_EXACT) for ids in (shot.truth, shot.prediction))
+    picture = smaller(shot.picture, cv2.INTER_AREA)
+    truth, prediction = (smaller(ids, cv2.INTER_NEAREST_EXACT) for ids in (shot.truth, shot.prediction))
     errors = error_map(picture, truth, prediction, palette)
     drawn = {"prediction": overlay(picture, prediction, palette), "errors": errors}
     if shot.other is not None:
-        other = _smaller(shot.other, cv2.INTER_NEAREST_EXACT)
+        other = smaller(shot.other, cv2.INTER_NEAREST_EXACT)
         baseline = error_map(picture, truth, other, palette)
         drawn = {"prediction": drawn["prediction"], "errors of the baseline": baseline, "errors of this model": errors}
-    return [Thumbnail(caption, _data_uri(pixels), *pixels.shape[1::-1]) for caption, pixels in drawn.items()]
+    return [Thumbnail(caption, data_uri(pixels), *pixels.shape[1::-1]) for caption, pixels in drawn.items()]
 
 
-def _smaller(pixels: np.ndarray, interpolation: int) -> np.ndarray:
-    """At most ``LONGEST_SIDE`` wide and high, with its shape kept; what is small already stays as it is."""
-    factor = LONGEST_SIDE / max(pixels.shape[:2])
+def smaller(pixels: np.ndarray, interpolation: int, longest: int = LONGEST_SIDE) -> np.ndarray:
+    """At most ``longest`` wide and high, with its shape kept; what is small already stays as it is."""
+    factor = longest / max(pixels.shape[:2])
     if factor >= 1:
         return pixels
     height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
     return cv2.resize(pixels, (width, height), interpolation=interpolation)
 
 
-def _data_uri(picture: np.ndarray) -> str:
+def data_uri(picture: np.ndarray) -> str:
     """A uint8 (H, W, 3) RGB picture as a data URI."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
