@@ -70,6 +70,7 @@ def titles(roots: Sequence[Path]) -> list[str]:
 
 
 def by_stem(folder: Path, endings: tuple[str, ...], what: str) -> dict[str, Path]:
+    """The files of a folder by their stems, sorted. Raises DataError if there are none, or two of a stem."""
     if not folder.is_dir():
         raise DataError(
             f"{folder}: no such folder; it should hold the {what} "
@@ -104,6 +105,8 @@ def _complain_of_missing(missing: Sequence[Path], masks: Path) -> str:
 
 
 def require_same_aspect(picture_path: Path, picture: tuple[int, ...], mask_path: Path, mask: tuple[int, ...]) -> None:
+    """Compare two sizes, (height, width) each. Raises DataError naming both files, and the likely cause."""
+
     def agrees(height: int, width: int) -> bool:
         rounding = 1 / mask[0] + 1 / mask[1]
         return abs((mask[1] / mask[0]) / (width / height) - 1) <= ASPECT_TOLERANCE + rounding

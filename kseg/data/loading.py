@@ -46,8 +46,8 @@ class Loader:
         needed = 4 * height * width * len(source.names)
         self.cached = free_memory() * CACHE_SHARE > needed if cache == "auto" else cache
         kept = len(source.names) if self.cached else 0
-        # The system commits this memory page by page, as samples arrive. Two arrays, not one of four channels: TensorFlow
-        # copies what is contiguous several times as fast.
+        # The system commits this memory page by page, as samples arrive. Two arrays, not one of four channels:
+        # TensorFlow copies what is contiguous several times as fast.
         self._pictures = np.empty((kept, height, width, 3), np.uint8)
         self._masks = np.empty((kept, height, width), np.uint8)
         self._stored = np.zeros(kept, bool)
