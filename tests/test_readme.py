@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kseg.cli import evaluate, export, predict, train
+from kseg.cli import data, evaluate, export, predict, train
 from kseg.config import load_settings
 from kseg.data.synthetic import draw_scene
 
@@ -23,6 +23,7 @@ COMMANDS = {
     "kseg-evaluate": evaluate.main,
     "kseg-predict": predict.main,
     "kseg-export": export.main,
+    "kseg-data": data.main,
 }
 
 
@@ -30,7 +31,8 @@ def shown_commands():
     """Every kseg command of the README's shell blocks, of the helps' examples, and of the configs' first lines."""
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
     lines = blocks.splitlines()
-    lines += [line for command in COMMANDS.values() for line in (command.epilog or "").splitlines()]
+    for command in (*COMMANDS.values(), *data.main.commands.values()):
+        lines += (command.epilog or "").splitlines()
     lines += [config.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for config in CONFIGS]
     found = (re.search(rf"(?:^|/|\s)({name} .*)", line) for line in lines for name in COMMANDS)
     return sorted({match[1] for match in found if match})
@@ -40,8 +42,11 @@ def shown_commands():
 def test_a_shown_command_parses_and_its_settings_load(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     name, *arguments = shlex.split(command, comments=True)
-    parameters = COMMANDS[name].make_context(name, arguments).params
-    if name == "kseg-train":
+    command = COMMANDS[name]
+    if command is data.main:
+        command = command.commands[arguments.pop(0)]
+    parameters = command.make_context(name, arguments).params
+    if "config" in parameters:
         load_settings(parameters["config"], parameters["overrides"], parameters["roots"])
 
 
@@ -49,7 +54,13 @@ def test_enough_commands_are_shown():
     shown = [command.split()[0] for command in shown_commands()]
     assert all(
         shown.count(name) >= least
-        for name, least in (("kseg-train", 7), ("kseg-evaluate", 4), ("kseg-predict", 7), ("kseg-export", 5))
+        for name, least in (
+            ("kseg-train", 7),
+            ("kseg-evaluate", 4),
+            ("kseg-predict", 7),
+            ("kseg-export", 5),
+            ("kseg-data", 12),
+        )
     )
 
 
@@ -88,7 +99,10 @@ def test_there_are_exactly_two_setup_commands():
             "quickstart",
             "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/kseg-train configs/quickstart.toml",
         ),
-        ("test", "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"),
+        (
+            "test",
+            "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest -n 2 --dist loadfile",
+        ),
     ]
 
 

@@ -2,17 +2,30 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import numpy as np
 
+from kseg.data.annotations.coco import CocoSource
+from kseg.data.annotations.cvat import CvatSource
+from kseg.data.annotations.labelme import LabelmeSource
+from kseg.data.annotations.panoptic import PanopticSource
 from kseg.data.folder import FolderSource
 from kseg.data.samples import Sample, Source
 from kseg.data.splits import Split
 from kseg.data.synthetic import PARTS, draw_scene
 from kseg.errors import ConfigError, DataError
 from kseg.settings import DataSettings, SourceSettings, SyntheticSettings
+
+FILES: dict[str, Callable[[DataSettings, SourceSettings], Source]] = {
+    "folder": FolderSource,
+    "coco": CocoSource,
+    "panoptic": PanopticSource,
+    "labelme": LabelmeSource,
+    "cvat": CvatSource,
+}
+"""The sources that are files below roots, by their kind."""
 
 
 class SyntheticSource:
@@ -80,7 +93,11 @@ def open_source(data: DataSettings, synthetic: SyntheticSettings) -> Joined:
 def _open(data: DataSettings, settings: SourceSettings, synthetic: SyntheticSettings) -> Source:
     if settings.source == "synthetic":
         return _open_synthetic(data, settings, synthetic)
-    return FolderSource(data, settings)
+    if settings.source == "tfds":
+        from kseg.data.tfds.source import open_tfds  # takes seconds, and few need it
+
+        return open_tfds(data, settings)
+    return FILES[settings.source](data, settings)
 
 
 def _open_synthetic(data: DataSettings, settings: SourceSettings, synthetic: SyntheticSettings) -> SyntheticSource:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
+from made_tfds import write_set
 from PIL import Image
 from tensorflow.python.framework import config as determinism
 
@@ -16,6 +19,8 @@ from kseg.training.run import Run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COUNT = 12
+PERSON, THING = 7 + 256, 207 + 256
+"""Ids of a panoptic picture's two segments."""
 
 SMALL = (
     *("training.epochs=1", "training.steps_per_epoch=2", "training.warmup_epochs=0"),
@@ -37,7 +42,7 @@ def _in_its_own_folder(tmp_path, monkeypatch):
 
 def stored_values(data):
     """What a mask of these settings may hold: values or colours, one class each at least."""
-    keys = [key for key in data.mask_values if key not in {"other", "crowd", "void"}]
+    keys = [key for key in data.mask_values if key != "other"]
     if keys:
         return [parse_colour(key) if key.startswith("#") else tuple(map(int, key.split(","))) for key in keys]
     return [(255 * value,) for value in range(2)] if data.num_classes == 1 else [(v,) for v in range(data.num_classes)]
@@ -65,6 +70,40 @@ def make_lists(data):
             path.write_text("".join(some))
 
 
+def make_catalogue_set(chosen, data_dir, values):
+    """Write the set that a ``TfdsSettings`` names: drawn scenes whose masks are stripes of the values.
+
+    Panoptic sets have stripes of a person and, in every other picture, of something else.
+    """
+    features = tfds.builder(chosen.name, data_dir=str(data_dir)).info.features
+    labels = {f"{chosen.objects}/label": ["person", *(f"thing {number}" for number in range(132))]}
+    examples = [made_example(features, chosen, values, index) for index in range(COUNT)]
+    splits = {chosen.train: examples[:8], chosen.validation: examples[8:]}
+    write_set(chosen.name, data_dir, splits, labels if chosen.objects else None)
+
+
+def made_example(features, chosen, values, index):
+    """A scene and its mask in the features that the settings name; the others hold next to nothing."""
+    height, width = (side or 64 for side in features[chosen.picture].shape[:2])
+    stripes = np.arange(height * width).reshape(height, width)
+    if chosen.objects:
+        ids = np.where(stripes % 2, THING, PERSON)
+        mask = np.stack([ids % 256, ids // 256, ids * 0], axis=-1)
+    else:
+        ids = np.array(values)[stripes * len(values) // stripes.size]
+        mask = np.repeat(ids[..., None], features[chosen.mask].shape[-1], axis=-1)
+    box = tfds.features.BBox(0.0, 0.0, 1.0, 1.0)
+    empty = {"Text": "", "BBoxFeature": box, "ClassLabel": 0, "Scalar": 0, "Tensor": 0}
+    example = {name: empty.get(type(feature).__name__) for name, feature in features.items()}
+    picture, _ = draw_scene(7, index, 64, 64)
+    example[chosen.picture] = cv2.resize(picture, (width, height))
+    example[chosen.mask] = mask.astype(np.uint8)
+    if chosen.objects:
+        plain = {"area": 1, "bbox": box, "is_crowd": False}
+        example[chosen.objects] = [plain | {"id": PERSON, "label": 0}, plain | {"id": THING, "label": index % 2}]
+    return example
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.toml")), ids=lambda path: path.stem)
 def test_a_config_trains(path, tmp_path):
     data = load_settings(path).data
@@ -72,7 +111,10 @@ def test_a_config_trains(path, tmp_path):
     if data.source == "folder":
         roots = [make_folder(tmp_path / "photos", data)]
         make_lists(data)
-    settings = load_settings(path, SMALL, roots)
+    elif data.source == "tfds":
+        values = [] if data.tfds.objects else [value for (value,) in stored_values(data)]
+        make_catalogue_set(data.tfds, tmp_path / "sets", values)
+    settings = load_settings(path, [*SMALL, f"data.tfds.data_dir={tmp_path / 'sets'}"], roots)
     with Run.create(tmp_path / "run", path.stem, settings, tmp_path) as run:
         train_in(run, settings)
         assert len(run.read_rows()) == 1

@@ -1,0 +1,175 @@
+"""From any source to a prepared set: every sample is decoded once, brought to the network's size, and stored.
+
+The work is staged beside the set (see ``kseg.data.tfds.staging``): killed at any moment and called again, it goes on,
+and the set is, byte for byte, the one of an uninterrupted run. Times and places are not part of it.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from kseg import __version__
+from kseg.data.fitting import fit_mask, fit_picture, place
+from kseg.data.loading import require_no_problems
+from kseg.data.samples import Sample, Source
+from kseg.data.splits import Split, choose_split
+from kseg.data.tfds.prepared import LENGTHS, TRAINING, VALIDATION, Contents, Prepared, Stored, read_facts
+from kseg.data.tfds.records import lengths_of
+from kseg.data.tfds.staging import Staging, full_disks
+from kseg.errors import ConfigError, DataError
+from kseg.files import flush, flush_one
+from kseg.settings import DataSettings, Settings
+
+PLACES = {"roots", "train_list", "validation_list"}
+"""Settings that say where things are: those may be moved while a set is being prepared."""
+
+
+class Bar(Protocol):
+    """A progress bar."""
+
+    def update(self, steps: int, /) -> object:
+        """So many steps more are done."""
+
+
+Progress = Callable[[int, str], AbstractContextManager[Bar]]
+"""Shows a progress bar of so many steps, with a label."""
+
+
+class Result(NamedTuple):
+    """A prepared set: how its samples are split, and why some are not in it, by name."""
+
+    split: Split
+    skipped: dict[str, str]
+
+
+def prepare(source: Source, settings: Settings, out: Path, *, licence: str, progress: Progress) -> Result | None:
+    """Write the samples of ``source`` to the folder ``out``, at the settings' size and split as they say.
+
+    Returns None if an earlier call had ended but for tidying up. Raises ConfigError if the settings do not go with a
+    set, DataError if ``out`` exists, samples cannot be used, or nothing can be written.
+    """
+    data = settings.data
+    if any(each.weight != data.weight for each in data.sources):
+        raise ConfigError(
+            "data.weight: how often samples come is no part of a set; prepare each source by itself, and name the sets "
+            "in data.also, each with its weight"
+        )
+    order = _digest(source, settings, licence)
+    with Staging(out.with_name(f".{out.name}.partial"), len(source.names)) as staging, full_disks(out):
+        if out.exists():
+            if not (staging.begun and read_facts(str(out))["order"] == order):
+                raise DataError(f"{out}: is there already; remove it, or choose another --to")
+            shutil.rmtree(staging.folder)
+            return None
+        there = staging.begin(order)
+        with progress(len(source.names), "Reading pictures and masks") as bar:
+            bar.update(there)
+            problems = staging.fill(_encoder(source, data), skip=data.on_bad_sample == "skip", done=bar.update)
+        if data.on_bad_sample == "error":
+            require_no_problems(problems)
+        read, problems = staging.samples()
+        if len(problems) == len(source.names):
+            raise DataError(f"none of {len(problems)} samples can be used; the first: {next(iter(problems.values()))}")
+        split = choose_split(source.names, problems.keys(), data, source.split)
+        contents = _contents(source.names, split, read, data, order, licence, progress)
+        _publish(_build(contents, staging.set), out)
+        shutil.rmtree(staging.folder)
+    return Result(split, source.skipped | {source.names[position]: reason for position, reason in problems.items()})
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no remarks of TensorFlow Datasets, which it makes on standard output as well."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        logger.setLevel(level)
+
+
+def _digest(source: Source, settings: Settings, licence: str) -> str:
+    """Of what decides the set's bytes, but for the pictures' own."""
+    data = settings.data.model_dump(mode="json", exclude=PLACES | {"verify", "cache"})
+    data["also"] = [{key: value for key, value in each.items() if key not in PLACES} for each in data["also"]]
+    decisive = [__version__, data, settings.synthetic.model_dump(mode="json"), licence, list(source.names)]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _encoder(source: Source, data: DataSettings) -> Callable[[int], Stored]:
+    """Reads a sample, brings it to the network's size as ``kseg.data.loading.Loader`` does, and encodes it."""
+
+    def encode(position: int) -> Stored:
+        picture, mask = source.load(position)
+        height, width = picture.shape[:2]
+        box = place((height, width), data.image_size, data.resize)
+        sample = Sample(
+            fit_picture(picture, data.image_size, box), fit_mask(mask, data.image_size, box, data.ignore_class)
+        )
+        return Stored.encode(sample, (height, width))
+
+    return encode
+
+
+def _contents(
+    names: Sequence[str],
+    split: Split,
+    read: Callable[[int], Stored],
+    data: DataSettings,
+    order: str,
+    licence: str,
+    progress: Progress,
+) -> Contents:
+    """The samples of the split, numbered anew."""
+    kept = sorted([*split.training, *split.validation])
+    number_of = {position: number for number, position in enumerate(kept)}
+
+    def track(numbers: Sequence[int]) -> Iterator[int]:
+        with progress(len(numbers), "Writing the set") as bar:
+            for number in numbers:
+                yield number
+                bar.update(1)
+
+    return Contents(
+        data=data,
+        names=[names[position] for position in kept],
+        split=Split(*([number_of[position] for position in side] for side in split)),
+        read=lambda number: read(kept[number]),
+        order=order,
+        licence=licence,
+        track=track,
+    )
+
+
+def _build(contents: Contents, home: Path) -> Path:
+    """The folder below ``home`` that TensorFlow Datasets writes; what an interrupted run left there is removed."""
+    if home.exists():
+        shutil.rmtree(home)
+    builder: Any = Prepared(contents=contents, data_dir=str(home))
+    with quiet():
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    lengths = [lengths_of(str(path)) for side in (TRAINING, VALIDATION) for path in builder.info.splits[side].filepaths]
+    built = Path(builder.data_dir)
+    np.save(built / LENGTHS, np.concatenate(lengths).astype(np.uint32))
+    return built
+
+
+def _publish(built: Path, out: Path) -> None:
+    """Give the whole set its name, at once."""
+    flush(built)
+    built.rename(out)
+    flush_one(out.parent)
