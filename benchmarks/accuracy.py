@@ -5,7 +5,8 @@
 Every contender is trained with every seed, in a process of its own, and validated after every epoch on every tenth
 picture. Contenders: kseg (--config), and with the brief's recipe kseg-brief (configs/people.toml); with --torch-python
 smp-unet and smp-linknet (segmentation_models_pytorch); with --keras-python sm-unet and sm-linknet (segmentation_models
-1.0).
+1.0). Of one class, the peers learn by the brief's binary cross-entropy. Where --config names several, such as
+configs/fashion.toml, they learn by its loss, and kseg-brief and segmentation_models are left out.
 A run that has ended is not repeated: give the same command again to go on after an interruption.
 """
 
@@ -71,27 +72,32 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="train nothing, print the table of the runs in --out")
     options = parser.parse_args()
     options.pythons = {"kseg": sys.executable, "torch": options.torch_python, "keras": options.keras_python}
+    options.classes = load_settings(options.config).data.classes
     able = [name for name, contender in CONTENDERS.items() if options.table or options.pythons[contender.environment]]
+    if len(options.classes) > 1:
+        able = [name for name in able if name in ("kseg", "smp-unet", "smp-linknet")]
     options.names = [name for name in able if name in (options.only or able)]
     if not options.table and not options.data:
         parser.error("--data is needed, to train")
     if missing := set(options.only or ()) - set(able):
-        parser.error(f"--torch-python or --keras-python is needed for {', '.join(sorted(missing))}")
+        why = "takes one class only" if len(options.classes) > 1 else "--torch-python or --keras-python is needed"
+        parser.error(f"{', '.join(sorted(missing))}: {why}")
     return options
 
 
 def write_samples(options: argparse.Namespace) -> Path:
     """samples-SIZE.npz: what kseg reads from the folders, decoded and stretched, and how it splits it."""
-    data = DataSettings(roots=tuple(options.data), image_size=(options.size, options.size))
+    data = settings_of("kseg", options, options.seeds[0])[1].data
     source = open_source(data, Settings().synthetic)
     split = choose_split(source.names, (), data)
     parts = {"training": split.training, "validation": split.validation}
     names = {f"{part}_names": np.array([source.names[index] for index in split]) for part, split in parts.items()}
+    names["classes"] = np.array(data.classes)
     path = options.out / f"samples-{options.size}.npz"
     if path.exists():
         with np.load(path) as stored:
-            if not all(np.array_equal(stored[key], value) for key, value in names.items()):
-                sys.exit(f"{path}: holds other pictures than those in --data; choose another --out")
+            if not all(np.array_equal(stored.get(key), value) for key, value in names.items()):
+                sys.exit(f"{path}: holds other pictures or classes than those asked for; choose another --out")
         return path
     loader = Loader(source, data.image_size, cache=False)
     arrays = dict(names)
@@ -99,7 +105,7 @@ def write_samples(options: argparse.Namespace) -> Path:
         samples = [loader.load(index) for index in indices]
         arrays[f"{part}_pictures"] = np.stack([sample.picture for sample in samples])
         arrays[f"{part}_masks"] = np.stack([sample.mask for sample in samples])
-        if arrays[f"{part}_masks"].max() > 1:
+        if arrays[f"{part}_masks"].max() >= len(data.class_ids):
             sys.exit(f"{path}: a mask has ignored pixels, which the peers do not know")
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     np.savez_compressed(temporary, **arrays)
@@ -120,10 +126,14 @@ def settings_of(name: str, options: argparse.Namespace, seed: int) -> tuple[Path
     config = BRIEF if name == "kseg-brief" else options.config
     settings = load_settings(config, overrides_of(options, seed), options.data or ())
     ours = DataSettings(roots=settings.data.roots, image_size=settings.data.image_size)
-    if settings.data.model_copy(update={"classes": ours.classes, "cache": ours.cache}) != ours:
+    alike = {key: getattr(ours, key) for key in ("classes", "colours", "mask_values", "cache")}
+    if settings.data.model_copy(update=alike) != ours:
         sys.exit(f"{config}: [data] reads or splits the pictures otherwise than by default, which the peers do not")
-    if settings.data.num_classes > 1 or settings.training.early_stopping or settings.training.steps_per_execution > 1:
-        sys.exit(f"{config}: classes, early_stopping or steps_per_execution make it another task or another length")
+    training = settings.training
+    if training.early_stopping or training.steps_per_execution > 1:
+        sys.exit(f"{config}: early_stopping or steps_per_execution make it another length")
+    if len(options.classes) > 1 and (training.class_weights or training.label_smoothing):
+        sys.exit(f"{config}: class_weights or label_smoothing make it another loss than the peers'")
     return config, settings
 
 
@@ -153,6 +163,8 @@ def plan_peer(name: str, options: argparse.Namespace, seed: int, folder: Path, s
     contender = CONTENDERS[name]
     arguments = [f"--name={name}", f"--network={contender.network}", f"--seed={seed}", f"--epochs={options.epochs}"]
     arguments += [f"--batch={BATCH}"]
+    if len(options.classes) > 1:
+        arguments += [f"--loss={settings_of('kseg', options, seed)[1].training.loss}"]
     arguments += [f"--steps-per-epoch={options.steps_per_epoch}"] if options.steps_per_epoch else []
     program = [options.pythons[contender.environment], str(SCRIPTS[contender.environment])]
     return [*program, *arguments, f"--samples={samples}", f"--out={folder / 'scores.json'}"], arguments
@@ -168,9 +180,15 @@ def score_kseg(name: str, options: argparse.Namespace, seed: int, folder: Path, 
     used = json.loads((folder / "run" / "data.json").read_text())
     if any(used[part] != names for part, names in split.items()):
         sys.exit(f"{folder}: kseg has trained on other pictures than those in {samples}")
+    classes = settings.data.classes
+    each = [f"val_jaccard/{name}" for name in classes] if len(classes) > 1 else ["val_jaccard"]
     with (folder / "run" / "history.csv").open() as file:
         epochs = [
-            {"epoch": number, **{key: float(row[column]) for key, column in COLUMNS.items()}}
+            {
+                "epoch": number,
+                **{key: float(row[column]) for key, column in COLUMNS.items()},
+                "per_class": [float(row[column]) for column in each],
+            }
             for number, row in enumerate(csv.DictReader(file), 1)
         ]
     environment = json.loads((folder / "run" / "environment.json").read_text())
@@ -179,6 +197,7 @@ def score_kseg(name: str, options: argparse.Namespace, seed: int, folder: Path, 
         "name": name,
         "seed": seed,
         "size": options.size,
+        "classes": classes,
         "epochs": epochs,
         "parameters": sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
         "versions": {package: environment[package] for package in ("kseg", "tensorflow", "keras", "numpy")},
@@ -216,7 +235,8 @@ def train(name: str, options: argparse.Namespace, seed: int, samples: Path) -> b
         # What an interrupted run had used before it was resumed, nobody knows.
         used = None if "--resume" in command else cpu_of_children() - cpu
         score_kseg(name, options, seed, folder, samples, used)
-    result = f"IoU per image {table.best_of(json.loads(done.read_text()))['iou_per_image']:.4f}" if status == 0 else ""
+    best = table.best_of(json.loads(done.read_text())) if status == 0 else {}
+    result = f"IoU {best['iou']:.4f}, per image {best['iou_per_image']:.4f}" if best else ""
     ended = f"ended after {(time.monotonic() - started) / 60:.1f} min"
     print(f"{name}, seed {seed}: {ended}, {result or f'FAILED with status {status}, see {log.name}'}", flush=True)
     return status == 0
@@ -229,7 +249,9 @@ def scores_of(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def ingredients(options: argparse.Namespace) -> str:
-    """What kseg's recipe has and the brief's has not."""
+    """What kseg's recipe has and the brief's has not; of several classes, the brief has none."""
+    if len(options.classes) > 1:
+        return ""
     recipe, brief = (settings_of(name, options, options.seeds[0])[1] for name in ("kseg", "kseg-brief"))
     return ", ".join(f"{key} = {value}" for key, value in difference(recipe, brief).items())
 
@@ -249,6 +271,7 @@ def main() -> None:
             sys.exit(str(error))
     runs = {name: scores_of(name, options) for name in options.names}
     table.print_table(runs)
+    table.print_classes(runs)
     table.print_lead(runs, ["smp-unet", "smp-linknet"], ingredients(options))
     sys.exit(0 if all(ended) else 1)
 

@@ -1,6 +1,6 @@
 """Train a network of segmentation_models 1.0 (Keras) on the pictures that accuracy.py hands over.
 
-In its own form: float32, `fit`, binary cross-entropy on logits, Adam.
+In its own form: float32, `fit`, binary cross-entropy on logits, Adam. One class only.
 """
 
 import argparse
@@ -55,10 +55,10 @@ def main() -> None:
     packages = ("segmentation-models", "tensorflow", "keras", "numpy")
     versions = {name: importlib.metadata.version(name) for name in packages}
     parameters = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    record = scoring.Record(options, samples.size, parameters, versions)
+    record = scoring.Record(options, samples, parameters, versions)
     validation = Validation(samples, options, record)
     model.fit(
-        ((x, y[..., None]) for x, y in samples.training_batches(options.seed, options.batch, options.flip)),
+        ((x, np.float32(y[..., None])) for x, y in samples.training_batches(options.seed, options.batch, options.flip)),
         epochs=options.epochs,
         steps_per_epoch=samples.steps_per_epoch(options),
         callbacks=[validation],

@@ -10,7 +10,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,15 +30,20 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--steps-per-epoch", type=int, help="default: one pass over the pictures")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=0.001)
+    parser.add_argument("--loss", default="bce", help="as in kseg's settings")
     parser.add_argument("--flip", type=float, default=0.5, help="probability of a horizontal flip")
     return parser
 
 
 class Samples:
-    """Pictures uint8 (N, H, W, 3) RGB and masks uint8 (N, H, W) in {0, 1}, and the batches made of them."""
+    """Pictures uint8 (N, H, W, 3) RGB and masks uint8 (N, H, W) of class ids, and the batches made of them.
+
+    Of one class, the masks are in {0, 1}; of more, a class's id is its place among ``classes``.
+    """
 
     def __init__(self, path: Path) -> None:
         with np.load(path) as stored:
+            self.classes: list[str] = stored["classes"].tolist()
             self.training = stored["training_pictures"], stored["training_masks"]
             self.validation = stored["validation_pictures"], stored["validation_masks"]
 
@@ -52,7 +57,7 @@ class Samples:
         return options.steps_per_epoch or -(-len(self.training[0]) // options.batch)
 
     def training_batches(self, seed: int, batch: int, flip: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Endless full batches, one shuffled pass after the other: float32 (B, H, W, 3) and (B, H, W).
+        """Endless full batches, one shuffled pass after the other: float32 (B, H, W, 3) and uint8 (B, H, W).
 
         As in kseg, the last batch of a pass takes its rest from the next, so that none is smaller.
         """
@@ -66,7 +71,7 @@ class Samples:
             flipped = rng.random(batch) < flip
             x = np.where(flipped[:, None, None, None], pictures[chosen][:, :, ::-1], pictures[chosen])
             y = np.where(flipped[:, None, None], masks[chosen][:, :, ::-1], masks[chosen])
-            yield normalise(x), y.astype(np.float32)
+            yield normalise(x), y
 
     def validation_batches(self, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Every validation sample once, in order: float32 (B, H, W, 3) and uint8 (B, H, W)."""
@@ -80,32 +85,54 @@ def normalise(pictures: np.ndarray) -> np.ndarray:
     return (pictures.astype(np.float32) / np.float32(255) - IMAGENET_MEAN) / IMAGENET_DEVIATION
 
 
-def count(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Pixels per picture, int64 (B, 3): intersection, predicted, truth; from masks (B, H, W)."""
-    predicted, truth = predicted.astype(bool), truth.astype(bool)
-    return np.stack([mask.sum((1, 2), np.int64) for mask in (predicted & truth, predicted, truth)], axis=1)
+def count(predicted: np.ndarray, truth: np.ndarray, classes: int = 1) -> np.ndarray:
+    """Pixels per picture and class, int64 (B, C, 3): intersection, predicted, truth; from class ids (B, H, W)."""
+    ids = range(classes) if classes > 1 else (1,)
+    masks = [(predicted == number, truth == number) for number in ids]
+    counts = [[mask.sum((1, 2), np.int64) for mask in (ours & true, ours, true)] for ours, true in masks]
+    return np.array(counts).transpose(2, 0, 1)
 
 
-def intersection_over_union(counts: np.ndarray) -> tuple[float, float]:
-    """IoU over the data set (sums first) and the mean of the pictures' IoUs, from counts (N, 3).
+class Overlap(NamedTuple):
+    """IoU over the data set (sums first), of each class and their mean, and the mean of the pictures' IoUs."""
 
-    kseg's rule for the empty mask: what is neither in the truth nor in the prediction scores 1, what is in only one
-    of the two scores 0.
+    iou: float
+    iou_per_image: float
+    per_class: list[float]
+
+
+def intersection_over_union(counts: np.ndarray) -> Overlap:
+    """IoU from counts (N, C, 3).
+
+    kseg's rule for the empty class: what is neither in the truth nor in the prediction has no IoU and is in no mean;
+    a mean of nothing is 1; what is in only one of the two scores 0.
     """
-    rows = np.concatenate([counts.sum(0, keepdims=True), counts]).astype(np.float64)
-    union = rows[:, 1] + rows[:, 2] - rows[:, 0]
-    scores = np.where(union > 0, rows[:, 0] / np.maximum(union, 1), 1.0)
-    return float(scores[0]), float(scores[1:].mean())
+    summed, single = _iou(counts.sum(0)), _iou(counts)
+    return Overlap(float(_mean_of_known(summed)), float(_mean_of_known(single).mean()), summed.tolist())
+
+
+def _iou(counts: np.ndarray) -> np.ndarray:
+    """(..., C) from counts (..., C, 3); NaN where there is none."""
+    union = counts[..., 1] + counts[..., 2] - counts[..., 0]
+    return np.where(union > 0, counts[..., 0] / np.maximum(union, 1), np.nan)
+
+
+def _mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not NaN."""
+    known = ~np.isnan(values)
+    return np.where(known.any(-1), np.where(known, values, 0).sum(-1) / np.maximum(known.sum(-1), 1), 1.0)
 
 
 class Record:
     """The scores of a training, epoch by epoch. An epoch's seconds are those of its training and validation."""
 
-    def __init__(self, options: argparse.Namespace, size: int, parameters: int, versions: Mapping[str, str]) -> None:
+    def __init__(
+        self, options: argparse.Namespace, samples: Samples, parameters: int, versions: Mapping[str, str]
+    ) -> None:
         self.options = options
-        self.head = {"name": options.name, "seed": options.seed, "size": size}
+        self.head = {"name": options.name, "seed": options.seed, "size": samples.size, "classes": samples.classes}
         self.tail = {"parameters": parameters, "versions": dict(versions)}
-        self.epochs: list[dict[str, float]] = []
+        self.epochs: list[dict[str, Any]] = []
         print(f"{options.name}, seed {options.seed}: {parameters:,} parameters, {self.tail['versions']}", flush=True)
 
     def begin(self) -> None:
@@ -114,12 +141,12 @@ class Record:
 
     def end(self, counts: list[np.ndarray], loss: float) -> None:
         """An epoch has ended: the validation pictures' counts, and the mean training loss."""
-        iou, per_image = intersection_over_union(np.concatenate(counts))
-        row = {"epoch": len(self.epochs) + 1, "iou": iou, "iou_per_image": per_image}
-        self.epochs.append({**row, "seconds": round(time.monotonic() - self.started, 2)})
+        scores = intersection_over_union(np.concatenate(counts))
+        seconds = round(time.monotonic() - self.started, 2)
+        self.epochs.append({"epoch": len(self.epochs) + 1, **scores._asdict(), "seconds": seconds})
         print(
             f"epoch {len(self.epochs)}/{self.options.epochs}  {self.epochs[-1]['seconds']:.1f} s  "
-            f"loss {loss:.4f}  IoU {iou:.4f}, per image {per_image:.4f}",
+            f"loss {loss:.4f}  IoU {scores.iou:.4f}, per image {scores.iou_per_image:.4f}",
             flush=True,
         )
 

@@ -1,7 +1,7 @@
 """Train a network of segmentation_models_pytorch on the pictures that accuracy.py hands over.
 
-With the brief's recipe, in the form that is fastest on a processor: bfloat16 by autocast, channels last, a fused
-optimizer.
+With the brief's recipe and the loss asked for, in the form that is fastest on a processor: bfloat16 by autocast,
+channels last, a fused optimizer.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import scoring
 import torch
+import torch_losses
 from torch import nn
 
 DECLARED: list[torch.library.Library] = []
@@ -38,17 +39,22 @@ def import_smp():
 
 
 def predict(model: nn.Module, pictures: np.ndarray) -> torch.Tensor:
-    """Logits float32 (B, H, W) of pictures (B, H, W, 3), which seen as (B, 3, H, W) are channels last already."""
+    """Logits float32 (B, C, H, W) of pictures (B, H, W, 3), which seen as (B, 3, H, W) are channels last already."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(torch.from_numpy(pictures).permute(0, 3, 1, 2))
-    return logits[:, 0].float()
+    return logits.float()
+
+
+def decide(logits: torch.Tensor) -> np.ndarray:
+    """Class ids (B, H, W) of logits (B, C, H, W)."""
+    return (logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(1)).numpy()
 
 
 @torch.inference_mode()
 def validate(model: nn.Module, samples: scoring.Samples, batch: int) -> list[np.ndarray]:
     model.eval()
     counts = [
-        scoring.count(predict(model, pictures).numpy() > 0, masks)
+        scoring.count(decide(predict(model, pictures)), masks, len(samples.classes))
         for pictures, masks in samples.validation_batches(batch)
     ]
     model.train()
@@ -60,14 +66,14 @@ def train(model: nn.Module, samples: scoring.Samples, options: argparse.Namespac
     steps_per_epoch = samples.steps_per_epoch(options)
     optimizer = torch.optim.Adam(model.parameters(), lr=options.learning_rate, fused=True)
     batches = samples.training_batches(options.seed, options.batch, options.flip)
-    cross_entropy = nn.BCEWithLogitsLoss()
+    loss_of = torch_losses.parse_loss(options.loss)
     seen = 0
     for _ in range(options.epochs):
         record.begin()
         total = 0.0
         for _ in range(steps_per_epoch):
             pictures, masks = next(batches)
-            loss = cross_entropy(predict(model, pictures), torch.from_numpy(masks))
+            loss = loss_of(predict(model, pictures), torch.from_numpy(masks).long())
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -85,11 +91,11 @@ def main() -> None:
     torch.manual_seed(options.seed)
     samples = scoring.Samples(options.samples)
     network = {"unet": smp.Unet, "linknet": smp.Linknet}[options.network]
-    model = network("resnet34", encoder_weights=None, classes=1, activation=None)
+    model = network("resnet34", encoder_weights=None, classes=len(samples.classes), activation=None)
     model = model.to(memory_format=torch.channels_last).train()
     packages = ("segmentation_models_pytorch", "torch", "numpy")
     versions = {name: importlib.metadata.version(name) for name in packages}
-    record = scoring.Record(options, samples.size, sum(p.numel() for p in model.parameters()), versions)
+    record = scoring.Record(options, samples, sum(p.numel() for p in model.parameters()), versions)
     record.write(train(model, samples, options, record))
 
 

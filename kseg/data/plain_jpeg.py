@@ -39,8 +39,8 @@ def read_plain_jpeg(path: Path) -> np.ndarray | None:
 
 
 def _is_plain(header: Image.Image, data: np.ndarray) -> bool:
-    """Whether it is baseline, upright RGB; ``data`` is what comes after the header of its scan, uint8 (N,)."""
-    if header.format != "JPEG" or header.mode != "RGB" or header.info.keys() & {"progressive", "adobe"}:
+    """Whether it is one scan of upright RGB; ``data`` is what comes after the scan's header, uint8 (N,)."""
+    if header.format != "JPEG" or header.mode != "RGB" or "adobe" in header.info:
         return False
     if min(header.size) < 2 or header.width * header.height > LARGEST or header.getexif().get(ORIENTATION, 1) != 1:
         return False
