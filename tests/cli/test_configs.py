@@ -51,7 +51,7 @@ def stored_values(data):
 def make_folder(root, data):
     """Pictures with masks of stripes, one per stored value."""
     (root / data.images).mkdir(parents=True)
-    (root / data.masks).mkdir()
+    (root / data.masks).mkdir(parents=True)
     values = np.array(stored_values(data), np.uint8)
     for index in range(COUNT):
         picture, _ = draw_scene(7, index, 64, 64)
