@@ -1,13 +1,19 @@
 """What several test modules use: photos made on the spot, and kseg-train as a process."""
 
+import multiprocessing
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from kseg.data.synthetic import draw_scene
+
+if TYPE_CHECKING:
+    from kseg.settings import Settings
 
 COMMAND = [sys.executable, "-c", "from kseg.cli.train import main; main(prog_name='kseg-train')"]
 """kseg-train of the kseg under test, whether or not its script is on the PATH."""
@@ -42,3 +48,24 @@ def kseg_train(*arguments: object, cwd: Path, **options: object) -> subprocess.C
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300, **options
     )
+
+
+def train_apart(home: Path, settings: "Settings") -> Path:
+    """Train as the settings say, in a process of its own, in ``home``; the run.
+
+    TensorFlow keeps what it compiled for a network to the end of the process, some 200 MB each. The processes are
+    forks of one that has only imported, since that takes longer than the training.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kseg.cli.train", "kseg.training.run", "tensorflow", "keras"])
+    with ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(_train, home, settings).result()
+
+
+def _train(home: Path, settings: "Settings") -> Path:
+    from kseg.cli.train import train_in
+    from kseg.training.run import Run
+
+    with Run.create(home / "run", "small", settings, home) as run:
+        train_in(run, settings)
+        return run.path

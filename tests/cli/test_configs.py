@@ -3,19 +3,16 @@
 from pathlib import Path
 
 import cv2
-import keras
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from made_tfds import write_set
 from PIL import Image
-from tensorflow.python.framework import config as determinism
+from support import train_apart
 
-from kseg.cli.train import train_in
 from kseg.config import load_settings
 from kseg.data.synthetic import draw_scene
 from kseg.palette import parse_colour
-from kseg.training.run import Run
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COUNT = 12
@@ -28,16 +25,6 @@ SMALL = (
     *("model.encoder_weights=none", "model.encoder=resnet18", "model.widths=[8, 8, 8, 8, 8]"),
 )
 """A network small enough for a test, from random weights; all else is as the file says."""
-
-
-@pytest.fixture(autouse=True)
-def _in_its_own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    policy = keras.mixed_precision.dtype_policy()
-    yield
-    keras.mixed_precision.set_dtype_policy(policy)
-    determinism.disable_op_determinism()  # TensorFlow has no public name for it
-    keras.backend.clear_session()
 
 
 def stored_values(data):
@@ -105,7 +92,8 @@ def made_example(features, chosen, values, index):
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.toml")), ids=lambda path: path.stem)
-def test_a_config_trains(path, tmp_path):
+def test_a_config_trains(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     data = load_settings(path).data
     roots = []
     if data.source == "folder":
@@ -115,7 +103,6 @@ def test_a_config_trains(path, tmp_path):
         values = [] if data.tfds.objects else [value for (value,) in stored_values(data)]
         make_catalogue_set(data.tfds, tmp_path / "sets", values)
     settings = load_settings(path, [*SMALL, f"data.tfds.data_dir={tmp_path / 'sets'}"], roots)
-    with Run.create(tmp_path / "run", path.stem, settings, tmp_path) as run:
-        train_in(run, settings)
-        assert len(run.read_rows()) == 1
-        assert run.best_model.exists()
+    run = train_apart(tmp_path, settings)
+    assert len((run / "history.csv").read_text().splitlines()) == 1 + 1
+    assert (run / "best.keras").exists()
