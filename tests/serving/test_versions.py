@@ -160,15 +160,19 @@ def test_a_poller_never_sees_half_a_version_whenever_the_export_is_killed(model_
         "    publish(model_dir, write)\n"
         "    prune(model_dir, 2)\n"
         "    rollback(model_dir)\n"
+        "    print('round', flush=True)\n"
     )
-    began = time.monotonic()
     publish(model_dir, write)
-    one_export = time.monotonic() - began
+    seconds = 0.05
     with Poller(model_dir) as poller:
         for _ in range(20):
             process = start(script, model_dir)
             assert process.stdout.readline() == "ready\n"
-            time.sleep(moments.uniform(0, 3 * one_export))
+            for _ in range(moments.randrange(3)):  # rounds, not seconds: a disk's speed changes from second to second
+                began = time.monotonic()
+                assert process.stdout.readline() == "round\n"
+                seconds = time.monotonic() - began
+            time.sleep(moments.uniform(0, seconds))
             process.kill()
             process.communicate()
             cut_off += bool(hidden(model_dir))
