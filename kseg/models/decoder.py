@@ -16,16 +16,21 @@ neighbours first meet in the 3x3 convolutions after it. 4x4 costs four times as 
 can interpolate by itself: it is used on few channels, where it costs little and where fewer 3x3 convolutions
 follow, or none.
 
-https://arxiv.org/abs/1505.04597, https://arxiv.org/abs/1707.03718
+https://arxiv.org/abs/1505.04597, https://arxiv.org/abs/1707.03718, https://arxiv.org/abs/1411.4038
 """
 
 from collections.abc import Callable, Sequence
 
+import keras
+import numpy as np
 from keras import layers
 
 from kseg.models.resnet import BATCH_NORM, Norm, Tensor, conv, relu
 
 STEPS = 5
+PROFILES = {2: (1.0, 1.0), 4: (0.25, 0.75, 0.75, 0.25)}
+"""Of kernels that double the size by repetition and by linear interpolation: what a pixel gives to its neighbours."""
+
 NARROWEST = 16  # channels; oneDNN computes in blocks of 16, so that fewer are hardly faster
 
 
@@ -37,10 +42,26 @@ def _conv_bn_relu(x: Tensor, channels: int, kernel: int, name: str, norm: Norm) 
 
 def _double(x: Tensor, channels: int, kernel: int, name: str, norm: Norm) -> Tensor:
     """Double the size by a transposed convolution: (B, H, W, C) -> (B, 2H, 2W, channels)."""
-    x = layers.Conv2DTranspose(
+    up = layers.Conv2DTranspose(
         channels, kernel, 2, "same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_up"
-    )(x)
+    )
+    x = up(x)
+    begin_as_interpolation(up)
     return relu(norm(x, f"{name}_up_bn"), f"{name}_up_relu")
+
+
+def begin_as_interpolation(up: layers.Conv2DTranspose) -> None:
+    """Let a layer that doubles the size start as interpolation of randomly mixed channels (Long et al. 2015).
+
+    Linear interpolation with a 4x4 kernel, repetition with 2x2. Random kernels would scatter at first what the
+    coarse features say, and the decoder would learn to place it before it learns what it is. It is done to the
+    weights and not by an initialiser, so that a saved network knows Keras's own classes only. How channels are mixed
+    is what the layer drew for its first pixel, brought to the variance of He et al. 2015 over what enters it.
+    """
+    size, _, channels, channels_in = up.kernel.shape
+    drawn = keras.ops.convert_to_numpy(up.kernel)[0, 0]  # (channels, channels_in), variance 2 / (size^2 channels)
+    mixed = drawn * np.sqrt(size**2 * channels / channels_in)
+    up.kernel.assign(np.outer(PROFILES[size], PROFILES[size])[..., None, None] * mixed)
 
 
 def _double_narrow(x: Tensor, channels: int, name: str, norm: Norm) -> Tensor:

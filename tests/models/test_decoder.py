@@ -2,11 +2,12 @@
 
 import math
 
+import cv2
 import keras
 import numpy as np
 import pytest
 
-from kseg.models.decoder import JOINS, decode, default_widths
+from kseg.models.decoder import JOINS, begin_as_interpolation, decode, default_widths
 
 CHANNELS = (64, 64, 128, 256, 512)
 
@@ -122,3 +123,22 @@ def test_the_bottleneck_is_a_quarter_and_never_under_16():
     model = decoder("linknet")
     assert [model.get_layer(f"decoder{n}_up").filters for n in (1, 2, 3, 4)] == [128, 64, 32, 16]
     assert decoder("combined", widths=(64, 32, 32, 32, 16)).get_layer("decoder3_up").filters == 16
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_doubling_begins_as_interpolation(size):
+    """A ramp is doubled to the finer ramp, by repetition or linearly, as OpenCV does it; every channel mixes all."""
+    keras.utils.set_random_seed(size)
+    up = keras.layers.Conv2DTranspose(24, size, 2, "same", use_bias=False, kernel_initializer="he_normal")
+    up.build((None, None, None, 32))
+    begin_as_interpolation(up)
+    mixing = np.asarray(up.kernel)[size // 2, size // 2] / (0.75**2 if size == 4 else 1)  # (24, 32)
+    assert mixing.std() == pytest.approx((2 / 32) ** 0.5, rel=0.1)
+    pictures = np.random.default_rng(0).normal(size=(6, 5, 32)).astype(np.float32)
+    method = cv2.INTER_LINEAR if size == 4 else cv2.INTER_NEAREST
+    doubled = np.stack(
+        [cv2.resize(pictures[..., channel], (10, 12), interpolation=method) for channel in range(32)], -1
+    )
+    found = np.asarray(up(pictures[None]))[0]
+    # at the border, a transposed convolution has zeros beyond, and resizing repeats
+    np.testing.assert_allclose(found[1:-1, 1:-1], (doubled @ mixing.T)[1:-1, 1:-1], atol=1e-4)
