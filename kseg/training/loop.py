@@ -13,6 +13,7 @@ from kseg.settings import Settings
 from kseg.training import callbacks
 from kseg.training.checkpoint import load_checkpoint, save_model
 from kseg.training.freezing import Freezer
+from kseg.training.fused_norm import fuse_batch_norm
 from kseg.training.history import Row, should_stop
 from kseg.training.optimizer import averaged_weights, build_optimizer
 from kseg.training.run import Run
@@ -53,7 +54,7 @@ def train(
     Returns the history of all epochs, earlier ones included. Raises TrainingError on a NaN loss.
     """
     history = run.history
-    scores = _compile(model, loss, settings, steps_per_epoch)
+    scores = compile_network(model, loss, settings, steps_per_epoch)
     if history:
         load_checkpoint(run.checkpoint, model)
     palette = Palette.of(settings.data.class_ids, settings.data.colours)
@@ -100,8 +101,9 @@ def build_loss(settings: Settings, class_weights: Sequence[float] | None) -> ker
         raise ConfigError(f"training.loss: {error}") from None
 
 
-def _compile(model: keras.Model, loss: keras.losses.Loss, settings: Settings, steps_per_epoch: int) -> Scores:
+def compile_network(model: keras.Model, loss: keras.losses.Loss, settings: Settings, steps_per_epoch: int) -> Scores:
     """Compile with the settings' optimizer; return the metrics, for their per-class values."""
+    fuse_batch_norm(model)
     scores = Scores(num_classes=settings.data.num_classes, ignore_class=settings.data.ignore_class)
     steps = settings.training.epochs * steps_per_epoch
     statistics = [variable for variable in model.non_trainable_variables if variable.name.startswith("moving_")]
