@@ -12,7 +12,7 @@ ROOT = Path(kseg.__file__).parent
 # From the ground up. What shares a row never imports one another.
 ROWS = [
     {"errors"},
-    {"ahead", "files", "logits", "palette", "settings"},
+    {"ahead", "beam", "files", "logits", "palette", "settings"},
     {"config"},
     {"data", "models", "objectives", "pictures"},
     {"training", "serving", "evaluation", "inference", "report"},

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from kseg.cli.beam import beam_options
 from kseg.cli.common import batch_size_option, errors_as_messages
 
 EXAMPLES = """\b
@@ -18,12 +19,16 @@ Examples:
   kseg-predict models/people photos/ --out white --background "#ffffff" --format jpg
   kseg-predict runs/people-001 - --out - <photo.jpg >mask.png
   kseg-predict grpc://localhost:8500/people@stable photos/ --out masks
+  kseg-predict runs/people-001 photos/ --out masks --beam-runner FlinkRunner --beam-option flink_master=host:8081
 
 MODEL is a run of kseg-train, a model of kseg-export, or a server's address, which ends in the model's name, and
 @LABEL or @VERSION if it is not to be the newest version. Results are of the photo's own size and called
 NAME_mask.png and so on; those that are there already are left as they are, so that an interrupted call goes on.
 Exit status: 0 if every photo has its results, 3 if some have none (they are listed at the end), 1 if nothing can be
-done at all."""
+done at all.
+
+With --beam-runner, photos, the model and the results are on storage that all workers see under the same names, and
+kseg is installed there."""
 
 KINDS = ("mask", "probabilities", "overlay", "cutout", "background")
 
@@ -72,6 +77,8 @@ class Wish:
     overwrite: bool
     timeout: float
     certificates: Path | None
+    beam_runner: str | None
+    beam_options: tuple[str, ...]
 
 
 def all_kinds(context: click.Context, _: click.Parameter, kinds: tuple[str, ...]) -> tuple[str, ...]:
@@ -181,6 +188,7 @@ def all_kinds(context: click.Context, _: click.Parameter, kinds: tuple[str, ...]
     metavar="FILE",
     help="Servers: trust these (PEM) for grpcs and https.",
 )
+@beam_options
 def main(model: str, inputs: tuple[str, ...], out: str, **options: Any) -> None:
     """Segment every INPUT with MODEL: photos, films, folders of them, patterns, camera:0, or - for standard input."""
     wish = Wish(**options)
@@ -190,6 +198,8 @@ def main(model: str, inputs: tuple[str, ...], out: str, **options: Any) -> None:
 
         if "-" not in (out, *inputs):
             predict(model, inputs, Path(out), wish)
+        elif wish.beam_runner:
+            raise click.UsageError("--beam-runner: is for files; standard input is answered here")
         elif (out, inputs) == ("-", ("-",)) and len(wish.kinds) == 1:
             predict_stream(model, wish)
         else:

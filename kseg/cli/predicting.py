@@ -7,23 +7,24 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
-from kseg.cli.common import import_tensorflow, interrupted, progress
+from kseg.cli.answering import Way, answering, outputs_of
+from kseg.cli.beam import chosen_beam
+from kseg.cli.common import interrupted, progress
 from kseg.cli.predict import Wish
-from kseg.data.images import read_picture
-from kseg.errors import ConfigError, DataError, KsegError
-from kseg.inference.cleaning import Cleaning
+from kseg.cli.spread_photos import spread_photos
+from kseg.errors import DataError, KsegError
 from kseg.inference.film import open_camera, open_film
-from kseg.inference.folder import Answerer, Job, segment_all
+from kseg.inference.folder import Job, segment_all
 from kseg.inference.footage import film_files, segment_film
 from kseg.inference.inputs import Input, find_inputs, with_own_places
-from kseg.inference.outputs import KINDS, Background, Outputs
+from kseg.inference.outputs import KINDS, Outputs
 
 if TYPE_CHECKING:
-    from kseg.inference.predictor import Predictor
+    from kseg.beam import Beam
 
 SOME_FAILED = 3
 """The exit status where some inputs have no results."""
@@ -34,28 +35,10 @@ Failures = dict[str, str]
 """Input -> why it has no results."""
 
 
-class Way(NamedTuple):
-    """How photos are answered; the network itself, which films need, only where it is in this process.
-
-    Attributes:
-        answerer: Of photos.
-        cleaning: What it, and whoever else uses the network, tidies in every mask.
-        predictor: The network.
-    """
-
-    answerer: Answerer
-    cleaning: Cleaning | None
-    predictor: "Predictor | None"
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names by class id, so far as they matter for the files' names."""
-        return self.predictor.classes if self.predictor else ("background", "")
-
-
 def predict(model: str, inputs: Sequence[str], out: Path, wish: Wish) -> None:
     """Write the results of every input into ``out``; list at the end what has none, and leave with its status."""
     outputs = outputs_of(wish)
+    beam = chosen_beam(wish.beam_runner, wish.beam_options)
     cameras = [name for name in inputs if name.startswith(CAMERA)]
     named = [name for name in inputs if not name.startswith(CAMERA)]
     found = find_inputs(named, out, [f"_{kind}" for kind in KINDS])
@@ -68,7 +51,8 @@ def predict(model: str, inputs: Sequence[str], out: Path, wish: Wish) -> None:
         placed = list(with_own_places(found, lambda item: files(item).values()))
         jobs = {item: Job(item.path, files(item)) for item in placed}
         todo = {item: job for item, job in jobs.items() if wish.overwrite or not job.done}
-        failed = segment_photos(way, [job for item, job in todo.items() if not item.is_film], outputs, wish, out)
+        photos = [job for item, job in todo.items() if not item.is_film]
+        failed = spread(beam, model, photos, wish, out) if beam else segment_photos(way, photos, outputs, wish, out)
         for job in [job for item, job in todo.items() if item.is_film]:
             failed |= segment_one_film(way, str(job.photo), job.files, outputs, wish)
         for name in cameras:
@@ -94,61 +78,6 @@ def predict_stream(model: str, wish: Wish) -> None:
         sys.stdout.buffer.write(content)
 
 
-def outputs_of(wish: Wish) -> Outputs:
-    """What is to be written; a background picture is read now."""
-    behind: Background = wish.background or "blur"
-    if isinstance(behind, str) and behind != "blur":
-        behind = read_picture(Path(behind))
-    return Outputs(kinds=wish.kinds, format=wish.file_format, background=behind, legend=wish.legend)
-
-
-@contextlib.contextmanager
-def answering(model: str, wish: Wish, outputs: Outputs) -> Iterator[Way]:
-    """Open what ``model`` names: a server, a run, or an export."""
-    cleaning = cleaning_of(wish)
-    if "://" in model:
-        from kseg.cli.served import ServerAnswerer
-        from kseg.serving.client import Client
-
-        for name in ("flip", "threshold"):
-            if getattr(wish, name):
-                raise ConfigError(f"--{name}: a server's model is as it was exported; name a run instead")
-        if wish.resolution != "trained":
-            raise ConfigError("--resolution: a server's model is as it was exported; name a run instead")
-        with Client.open(
-            model, timeout=wish.timeout, batch_size=wish.batch_size, certificates=wish.certificates
-        ) as client:
-            yield Way(ServerAnswerer(client, outputs, cleaning, wish.batch_size), cleaning, None)
-        return
-    import_tensorflow()
-    from kseg.inference.local import LocalAnswerer
-    from kseg.opening import load
-
-    predictor = load(model, wish.precision)
-    if wish.threshold:
-        if len(predictor.classes) > 2:
-            raise ConfigError("--threshold: belongs to models of one class; with more, the most probable one counts")
-        predictor.threshold = wish.threshold
-    yield Way(
-        LocalAnswerer(
-            predictor,
-            resolution=wish.resolution,
-            flip=wish.flip,
-            soft=outputs.soft,
-            cleaning=cleaning,
-            batch_size=wish.batch_size,
-        ),
-        cleaning,
-        predictor,
-    )
-
-
-def cleaning_of(wish: Wish) -> Cleaning | None:
-    """What is to be tidied, if anything."""
-    chosen = Cleaning(largest=wish.largest, fill_holes=wish.fill_holes, min_region=wish.min_region, smooth=wish.smooth)
-    return chosen if chosen != Cleaning() else None
-
-
 def segment_photos(way: Way, jobs: Sequence[Job], outputs: Outputs, wish: Wish, out: Path) -> Failures:
     """Answer photos, with a progress bar; return those that failed, and why."""
     failed: Failures = {}
@@ -158,7 +87,7 @@ def segment_photos(way: Way, jobs: Sequence[Job], outputs: Outputs, wish: Wish, 
 
         def done(job: Job, reason: str | None) -> None:
             if reason is not None:
-                failed[str(job.photo)] = reason.removeprefix(f"{job.photo}: ")
+                failed[str(job.photo)] = reason
             bar.update(1)
 
         try:
@@ -170,8 +99,18 @@ def segment_photos(way: Way, jobs: Sequence[Job], outputs: Outputs, wish: Wish, 
     return failed
 
 
+def spread(beam: "Beam", model: str, jobs: Sequence[Job], wish: Wish, out: Path) -> Failures:
+    """Have photos answered by Beam's workers; return those that failed, and why."""
+    try:
+        return spread_photos(beam, model, jobs, wish, out)
+    except KeyboardInterrupt:
+        interrupted(f"interrupted; what is done is in {out}; call again to go on")
+
+
 def segment_one_film(way: Way, name: str, files: dict[str, Path], outputs: Outputs, wish: Wish) -> Failures:
     """Answer a film, or a camera until Ctrl-C; return why it failed, if it did."""
+    if wish.beam_runner:
+        return {name: "Beam takes photos only; call again without --beam-runner for films"}
     if way.predictor is None:
         return {name: "a server takes photos only; name a run or an export for films"}
     is_camera = name.startswith(CAMERA)
@@ -203,7 +142,7 @@ def segment_one_film(way: Way, name: str, files: dict[str, Path], outputs: Outpu
         if film.shortfall:
             click.echo(film.shortfall, err=True)
     except KsegError as error:
-        return {name: str(error).removeprefix(f"{name}: ")}
+        return {name: str(error)}
     except UnicodeEncodeError:
         return {name: "its name, or that of a folder, is not UTF-8, and OpenCV opens no such films; rename it"}
     except KeyboardInterrupt:
@@ -244,5 +183,5 @@ def conclude(jobs: dict[Input, Job], kept: int, cameras: int, failed: Failures, 
     if failed:
         click.echo(f"{len(failed)} failed:", err=True)
         for name, reason in failed.items():
-            click.echo(f"  {name}: {reason}", err=True)
+            click.echo(f"  {name}: {reason.removeprefix(f'{name}: ')}", err=True)
         raise SystemExit(SOME_FAILED)

@@ -10,10 +10,11 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -22,6 +23,7 @@ from kseg import __version__
 from kseg.data.fitting import fit_mask, fit_picture, place
 from kseg.data.loading import require_no_problems
 from kseg.data.samples import Sample, Source
+from kseg.data.sources import open_source
 from kseg.data.splits import Split, choose_split
 from kseg.data.tfds.prepared import LENGTHS, TRAINING, VALIDATION, Contents, Prepared, Stored, read_facts
 from kseg.data.tfds.records import lengths_of
@@ -29,6 +31,9 @@ from kseg.data.tfds.staging import Staging, full_disks
 from kseg.errors import ConfigError, DataError
 from kseg.files import flush, flush_one
 from kseg.settings import DataSettings, Settings
+
+if TYPE_CHECKING:
+    from kseg.beam import Beam
 
 PLACES = {"roots", "train_list", "validation_list"}
 """Settings that say where things are: those may be moved while a set is being prepared."""
@@ -52,8 +57,12 @@ class Result(NamedTuple):
     skipped: dict[str, str]
 
 
-def prepare(source: Source, settings: Settings, out: Path, *, licence: str, progress: Progress) -> Result | None:
+def prepare(
+    source: Source, settings: Settings, out: Path, *, licence: str, progress: Progress, beam: "Beam | None" = None
+) -> Result | None:
     """Write the samples of ``source`` to the folder ``out``, at the settings' size and split as they say.
+
+    With ``beam``, its workers read and encode them, and the folder beside ``out`` is where they all can write.
 
     Returns None if an earlier call had ended but for tidying up. Raises ConfigError if the settings do not go with a
     set, DataError if ``out`` exists, samples cannot be used, or nothing can be written.
@@ -65,16 +74,20 @@ def prepare(source: Source, settings: Settings, out: Path, *, licence: str, prog
             "in data.also, each with its weight"
         )
     order = _digest(source, settings, licence)
-    with Staging(out.with_name(f".{out.name}.partial"), len(source.names)) as staging, full_disks(out):
+    with _staging(out, source) as staging, full_disks(out):
         if out.exists():
             if not (staging.begun and read_facts(str(out))["order"] == order):
                 raise DataError(f"{out}: is there already; remove it, or choose another --to")
             shutil.rmtree(staging.folder)
             return None
         there = staging.begin(order)
-        with progress(len(source.names), "Reading pictures and masks") as bar:
-            bar.update(there)
-            problems = staging.fill(_encoder(source, data), skip=data.on_bad_sample == "skip", done=bar.update)
+        if beam:
+            chunks = [(chunk.start, chunk.stop) for chunk in staging.missing()]
+            problems = dict(sorted(beam.run(Chunks(settings, out, licence, order), chunks, staging.folder)))
+        else:
+            with progress(len(source.names), "Reading pictures and masks") as bar:
+                bar.update(there)
+                problems = _fill(staging, staging.missing(), source, data, bar.update)
         if data.on_bad_sample == "error":
             require_no_problems(problems)
         read, problems = staging.samples()
@@ -85,6 +98,41 @@ def prepare(source: Source, settings: Settings, out: Path, *, licence: str, prog
         _publish(_build(contents, staging.set), out)
         shutil.rmtree(staging.folder)
     return Result(split, source.skipped | {source.names[position]: reason for position, reason in problems.items()})
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """See ``kseg.beam.Work``: from chunks, each its first position and that behind its last, to problems by position.
+
+    Attributes:
+        settings: Of the set.
+        out: Its folder.
+        licence: Of the pictures.
+        order: What it is a digest of, every worker has to find.
+    """
+
+    settings: Settings
+    out: Path
+    licence: str
+    order: str
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Callable[[tuple[int, int]], list[tuple[int, str]]]]:
+        """Open the source. Raises DataError if it is not the one that was seen where the command was called."""
+        data = self.settings.data
+        source = open_source(data, self.settings.synthetic)
+        if _digest(source, self.settings, self.licence) != self.order:
+            raise DataError(
+                f"{data.title}: {len(source.names)} samples, others than where the command was called, or by another "
+                f"version than kseg {__version__}; all workers have to see the same folders under the same names"
+            )
+        staging = _staging(self.out, source)
+
+        def stage(chunk: tuple[int, int]) -> list[tuple[int, str]]:
+            with full_disks(self.out):
+                return list(_fill(staging, [range(*chunk)], source, data, lambda _: None).items())
+
+        yield stage
 
 
 @contextlib.contextmanager
@@ -100,6 +148,16 @@ def quiet() -> Iterator[None]:
     finally:
         tfds.enable_progress_bar()
         logger.setLevel(level)
+
+
+def _staging(out: Path, source: Source) -> Staging:
+    return Staging(out.with_name(f".{out.name}.partial"), len(source.names))
+
+
+def _fill(
+    staging: Staging, chunks: Iterable[range], source: Source, data: DataSettings, done: Callable[[int], object]
+) -> dict[int, str]:
+    return staging.fill(chunks, _encoder(source, data), skip=data.on_bad_sample == "skip", done=done)
 
 
 def _digest(source: Source, settings: Settings, licence: str) -> str:

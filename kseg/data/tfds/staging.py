@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,7 +37,7 @@ Encode = Callable[[int], Stored]
 
 
 class Staging:
-    """The staging folder of one set; the process that entered it has it to itself."""
+    """The staging folder of one set; the process that entered it has it to itself, but for those that work for it."""
 
     def __init__(self, folder: Path, count: int) -> None:
         """``count``: samples in all."""
@@ -86,10 +86,18 @@ class Staging:
             )
         for unfinished in self.folder.glob(".*-chunk-*"):
             unfinished.unlink()
-        return self.count - sum(map(len, self._missing()))
+        return self.count - sum(map(len, self.missing()))
 
-    def fill(self, encode: Encode, *, skip: bool, done: Callable[[int], object]) -> dict[int, str]:
-        """Encode in several threads what is not there yet; return why samples cannot be used, by position.
+    def missing(self) -> Iterator[range]:
+        """The chunks, as positions of samples, that are not there yet."""
+        for start in self._starts:
+            if not self._file(start).exists():
+                yield range(start, min(start + CHUNK, self.count))
+
+    def fill(
+        self, chunks: Iterable[range], encode: Encode, *, skip: bool, done: Callable[[int], object]
+    ) -> dict[int, str]:
+        """Encode these chunks in several threads; return why samples cannot be used, by position.
 
         Without ``skip``, a chunk with such a sample is not kept: the next time, it may be in order. ``done`` is told
         how many samples more are there.
@@ -104,7 +112,7 @@ class Staging:
                 return b""
 
         workers = os.cpu_count() or 1
-        positions = (position for chunk in self._missing() for position in chunk)
+        positions = (position for chunk in chunks for position in chunk)
         records: list[bytes] = []
         with ThreadPoolExecutor(workers) as threads:
             for position, made in work_ahead(threads, record_of, positions, AHEAD * workers):
@@ -136,11 +144,6 @@ class Staging:
         with replacing(file) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in records:
                 writer.write(record)
-
-    def _missing(self) -> Iterator[Sequence[int]]:
-        for start in self._starts:
-            if not self._file(start).exists():
-                yield range(start, min(start + CHUNK, self.count))
 
     def _file(self, start: int) -> Path:
         return self.folder / f"chunk-{start // CHUNK:05}"
