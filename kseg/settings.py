@@ -97,6 +97,8 @@ class DataSettings(SourceSettings):
     """Decode every picture and mask once before training, so that a bad one is found now."""
     cache: Literal["auto"] | bool = "auto"
     """Keep decoded, resized samples in memory; ``auto`` does when they take under half of what is free."""
+    input_service: str | None = None
+    """``grpc://host:port`` of a ``kseg-data serve``, whose machines load the training samples; none: this one does."""
 
     @property
     def sources(self) -> "tuple[SourceSettings, ...]":
@@ -139,6 +141,8 @@ class DataSettings(SourceSettings):
             raise ValueError("verify: what is to be skipped must be known beforehand; set it to true")
         if (self.train_list is None) != (self.validation_list is None):
             raise ValueError("train_list and validation_list go together; set both or neither")
+        if self.input_service is not None and not re.fullmatch(r"grpc://[^/\s]+:\d{1,5}", self.input_service):
+            raise ValueError(f"input_service: {self.input_service} is no address; write it as grpc://host:port")
         return self
 
 

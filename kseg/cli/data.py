@@ -5,12 +5,13 @@ import click
 from kseg.cli.data_check import check
 from kseg.cli.data_prepare import prepare
 from kseg.cli.data_preview import preview
+from kseg.cli.data_serve import serve
 
 
 @click.group()
 def main() -> None:
-    """Look at data sets, find what is wrong with them, and prepare them once for many trainings."""
+    """Look at data sets, find what is wrong with them, prepare them once for many trainings, and serve them."""
 
 
-for command in (check, prepare, preview):
+for command in (check, prepare, preview, serve):
     main.add_command(command)

@@ -35,16 +35,15 @@ class TrainingOrder:
         ends = np.cumsum(np.ones(len(self.indices)) if weights is None else np.asarray(weights, np.float64))
         self.length = max(1, round(ends[-1]))
         """Samples of one pass."""
-        self._ends = ends * (self.length / ends[-1])
-        self._ends[-1] = self.length  # whatever was lost in the division
+        self.ends = ends * (self.length / ends[-1])
+        """Where each sample's share of a pass ends, by weight: float64 (N,)."""
+        self.ends[-1] = self.length  # whatever was lost in the division
 
     def from_position(self, position: int) -> tf.data.Dataset:
-        """Endless pairs of index, int64 (), and seed of its pass, int32 (2,), from this position of the stream."""
+        """Endless pairs of index, int64 (), and seed of its pass, int64 (2,), from this position of the stream."""
 
         def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-            seed = tf.random.experimental.stateless_fold_in([self.seed, 0], number)
-            # Not index_shuffle, which needs no list in memory: it was found to know only some 256 orders.
-            shuffled = tf.random.experimental.stateless_shuffle(self._once_or_more(seed), seed)
+            shuffled, seed = self.one_pass(number)
             # A sample that comes again in the same pass is augmented in another way.
             return tf.data.Dataset.from_tensor_slices(shuffled).map(
                 lambda pair: (pair[0], seed + tf.stack([0, tf.cast(pair[1], seed.dtype)]))
@@ -53,9 +52,16 @@ class TrainingOrder:
         first_pass, within = divmod(position, self.length)
         return tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(within)
 
+    def one_pass(self, number: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
+        """A pass, by its number: int64 (length, 2) of index, and how often it came before; and its seed, int64 (2,)."""
+        # Of int64 in every case: the same number of another type would give another seed.
+        seed = tf.random.experimental.stateless_fold_in([self.seed, 0], tf.cast(number, tf.int64))
+        # Not index_shuffle, which needs no list in memory: it was found to know only some 256 orders.
+        return tf.random.experimental.stateless_shuffle(self._once_or_more(seed), seed), seed
+
     def _once_or_more(self, seed: tf.Tensor) -> tf.Tensor:
         """The samples of a pass, not shuffled yet: int64 (length, 2) of index, and how often it came before."""
-        marks = tf.floor(self._ends + tf.random.stateless_uniform((), seed, dtype=tf.float64))
+        marks = tf.floor(self.ends + tf.random.stateless_uniform((), seed, dtype=tf.float64))
         marks = tf.concat([[0.0], tf.cast(marks, tf.float64)], 0)
         times = tf.cast(marks[1:] - marks[:-1], tf.int64)
         first = tf.repeat(tf.cumsum(times, exclusive=True), times)
@@ -64,6 +70,11 @@ class TrainingOrder:
     def batch(self, step: int, batch_size: int) -> list[int]:
         """The samples, by index, that training step ``step`` (from 0) works on."""
         return [int(index) for index, _ in self.from_position(step * batch_size).take(batch_size)]
+
+
+def sample_seed(pass_seed: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """The seed of a sample's augmentation in a pass, int64 (2,)."""
+    return tf.random.experimental.stateless_fold_in(pass_seed, index)
 
 
 def training_pipeline(
@@ -75,8 +86,9 @@ def training_pipeline(
     batch_size: int,
     first_step: int,
     steps: int,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """Batches for the steps ``first_step`` ... ``steps - 1``.
+    """Batches for the steps ``first_step`` ... ``steps - 1`` or, of each, the ``share`` (rank, count) of a worker.
 
     Order: shuffle positions -> load (decode and resize, or from the cache) -> augment -> batch -> prefetch.
     Augmentation comes after the cache, so that every pass sees new variants. Every batch is full: the last of a
@@ -85,12 +97,16 @@ def training_pipeline(
 
     def sample(index: tf.Tensor, pass_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         picture, mask = _load(loader, index)
-        seed = tf.random.experimental.stateless_fold_in(pass_seed, index)
-        return augment(picture, mask, seed, augmentation, ignore_class)
+        return augment(picture, mask, sample_seed(pass_seed, index), augmentation, ignore_class)
 
     positions = order.from_position(first_step * batch_size).take((steps - first_step) * batch_size)
+    rank, workers = share
+    size = batch_size // workers
+    if workers > 1:
+        own = slice(rank * size, (rank + 1) * size)
+        positions = positions.batch(batch_size).map(lambda index, seed: (index[own], seed[own])).unbatch()
     samples = positions.map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = samples.batch(batch_size, drop_remainder=True)
+    batches = samples.batch(size, drop_remainder=True)
     return batches.prefetch(BATCHES_AHEAD)
 
 
