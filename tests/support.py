@@ -65,7 +65,8 @@ def train_apart(home: Path, settings: "Settings") -> Path:
 def _train(home: Path, settings: "Settings") -> Path:
     from kseg.cli.train import train_in
     from kseg.training.run import Run
+    from kseg.training.workers import ALONE
 
     with Run.create(home / "run", "small", settings, home) as run:
-        train_in(run, settings)
+        train_in(run, settings, ALONE)
         return run.path

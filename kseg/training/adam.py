@@ -30,6 +30,7 @@ class PacedAdam(keras.optimizers.Adam):
 
     Args:
         pace: From a variable's path to its pace.
+        gather: From a worker's gradients to those of all, where several share a batch; before they are clipped.
         decay: Of the weights whose name is not in ``undecayed``; 0 for none.
         undecayed: Names of weights, such as "bias".
         statistics: The network's BatchNorm statistics, to be averaged along with the weights by ``use_ema``. Averaged
@@ -42,6 +43,7 @@ class PacedAdam(keras.optimizers.Adam):
         self,
         pace: Callable[[str], Pace] = lambda _: Pace(),
         *,
+        gather: Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]] = list,
         decay: float = 0.0,
         undecayed: tuple[str, ...] = (),
         statistics: Sequence[keras.Variable] = (),
@@ -49,6 +51,7 @@ class PacedAdam(keras.optimizers.Adam):
     ) -> None:
         super().__init__(**options)
         self.pace = pace
+        self._gather = gather
         self.decay = decay
         self.undecayed = undecayed
         # Wrapped, or Keras would take the network's statistics for variables of the optimizer.
@@ -64,7 +67,7 @@ class PacedAdam(keras.optimizers.Adam):
 
     def apply(self, grads: list[tf.Tensor], trainable_variables: list[keras.Variable] | None = None) -> None:
         """One step of all given weights; then the averages follow."""
-        super().apply(grads, trainable_variables)
+        super().apply(self._gather(grads), trainable_variables)
         if not self.use_ema:
             return
         follow = tf.where(self.iterations.value == 1, 1.0, 1.0 - self.ema_momentum)  # the first step copies

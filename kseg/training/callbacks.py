@@ -135,6 +135,32 @@ class AverageWhileTesting(keras.callbacks.Callback):
         self.swapped.__exit__(None, None, None)
 
 
+class Recorder(keras.callbacks.Callback):
+    """Adds an epoch to the history, and ends the training early where that says so."""
+
+    def __init__(self, settings: TrainingSettings, history: list[Row], scores: Scores, palette: Palette) -> None:
+        super().__init__()
+        self.settings = settings
+        self.history = history
+        self.scores = scores
+        self.palette = palette
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Start the epoch's clock."""
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Add the row, then decide whether to go on."""
+        row: Row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
+        if self.scores.num_classes > 1:
+            per_class = self.scores.per_class()["jaccard"]
+            row |= {f"{PER_CLASS}{name}": float(per_class[i]) for i, name in enumerate(self.palette.names)}
+        row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        row["seconds"] = round(time.monotonic() - self.started, 1)
+        self.history.append(row)
+        self.model.stop_training = should_stop(self.history, self.settings)
+
+
 class Keeper(keras.callbacks.Callback):
     """Keeps an epoch: history, curves, predictions, the best network, and last of all the checkpoint.
 
@@ -142,45 +168,26 @@ class Keeper(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        run: Run,
-        settings: TrainingSettings,
-        history: list[Row],
-        scores: Scores,
-        palette: Palette,
-        examples: Examples,
+        self, run: Run, settings: TrainingSettings, history: list[Row], palette: Palette, examples: Examples
     ) -> None:
         super().__init__()
         self.run = run
         self.settings = settings
         self.history = history
-        self.scores = scores
         self.palette = palette
         self.examples = examples
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Start the epoch's clock."""
-        self.started = time.monotonic()
-
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Write everything, then decide whether to go on."""
-        row: Row = {"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}}
-        if self.scores.num_classes > 1:
-            per_class = self.scores.per_class()["jaccard"]
-            row |= {f"{PER_CLASS}{name}": float(per_class[i]) for i, name in enumerate(self.palette.names)}
-        row["learning_rate"] = float(self.model.optimizer.learning_rate)
-        row["seconds"] = round(time.monotonic() - self.started, 1)
-        self.history.append(row)
+        """Write everything."""
         with averaged_weights(self.model):
             self._draw(epoch + 1)
-            if best_row(self.history, self.settings.monitor) is row:
+            if best_row(self.history, self.settings.monitor) is self.history[-1]:
                 save_model(self.run.best_model, self.model)
         self.run.write_history(self.history)
         draw_curves(self.history, self.run.curves)
         save_checkpoint(self.run.checkpoint, self.model, self.history)
-        if should_stop(self.history, self.settings):
+        if self.model.stop_training:
             print(f"no better {self.settings.monitor} for {self.settings.early_stopping} epochs: stopping early")
-            self.model.stop_training = True
 
     def _draw(self, epoch: int) -> None:
         logits = self.model(self.examples.pictures, training=False)

@@ -1,10 +1,11 @@
 """Adam or Muon with the settings' schedule, decay, clipping and moving average."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kseg.settings import TrainingSettings
 from kseg.training.adam import PacedAdam
@@ -16,15 +17,21 @@ NOT_DECAYED = ("gamma", "beta", "bias")
 
 
 def build_optimizer(
-    settings: TrainingSettings, steps: int, steps_per_epoch: int, statistics: Sequence[keras.Variable] = ()
+    settings: TrainingSettings,
+    steps: int,
+    steps_per_epoch: int,
+    statistics: Sequence[keras.Variable] = (),
+    gather: Callable[[Sequence[tf.Tensor]], Sequence[tf.Tensor]] = list,
 ) -> PacedAdam:
     """The settings' optimizer for ``steps`` steps; slower and later in the encoder if so set.
 
-    ``statistics`` are the network's own, which are averaged with the weights.
+    ``statistics`` are the network's own, which are averaged with the weights; ``gather`` makes of a worker's gradients
+    those of all.
     """
     kind = PacedMuon if settings.optimizer == "muon" else PacedAdam
     return kind(
         lambda path: pace_of(path, settings, steps_per_epoch),
+        gather=gather,
         decay=settings.weight_decay,
         undecayed=NOT_DECAYED,
         statistics=statistics,

@@ -38,8 +38,9 @@ from kseg.training.history import Row
 
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "pillow")
 
-MAY_CHANGE = {"training.epochs", "data.roots", "data.verify", "data.cache"}
-"""Settings that a resumed run may have otherwise: to train on, or where the same data is elsewhere now.
+MAY_CHANGE = {"training.epochs", "data.roots", "data.verify", "data.cache", "data.input_service"}
+"""Settings that a resumed run may have otherwise: to train on, or where the same data is elsewhere or comes through
+other machines now.
 
 Those of the export, which training does not look at, may change too.
 """
@@ -85,6 +86,17 @@ class Run:
         _require_same(settings, load_settings(run.settings_file), run.settings_file)
         run._hold()
         write_text(run.settings_file, dump_settings(settings))
+        run.history = read_history(run.checkpoint)
+        return run
+
+    @classmethod
+    def follow(cls, path: Path) -> Self:
+        """Another worker's run, with its history, to read from. Raises TrainingError if it is not there."""
+        run = cls(path)
+        if not run.settings_file.exists():
+            raise TrainingError(
+                f"{path}: is not there for this worker; --run must name a folder on storage that all workers see"
+            )
         run.history = read_history(run.checkpoint)
         return run
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kseg.models.segmenter import build_segmenter
-from kseg.training.fused_norm import fuse_batch_norm
+from kseg.training.batch_norm import fuse_batch_norm
 
 SMALL = {"encoder": "resnet18", "widths": (16, 16, 16, 16, 16)}
 
