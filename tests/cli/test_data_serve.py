@@ -15,6 +15,7 @@ from tensorflow.python.framework import config as determinism
 from kseg.cli.train import main, train_in
 from kseg.config import load_settings
 from kseg.training.run import Run
+from kseg.training.workers import ALONE
 
 OPTIONS = (
     *("--data", "photos", *SMALL, "--set", "augmentation.brightness=0.2"),
@@ -60,7 +61,7 @@ def trained(name, *changes):
     """The weights and the losses of a run of one epoch, trained as kseg-train does but for the report."""
     settings = settings_of("training.epochs=1", *changes)
     with Run.create(Path(name), "settings", settings, Path("runs")) as run:
-        train_in(run, settings)
+        train_in(run, settings, ALONE)
     with Path(name, "history.csv").open() as file:
         losses = [row["loss"] for row in csv.DictReader(file)]
     return keras.models.load_model(f"{name}/last.keras").get_weights(), losses
