@@ -134,7 +134,7 @@ class Workers:
             nearest = -(-training.batch_size // self.shares) * self.shares
             raise ConfigError(
                 f"training.batch_size: {training.batch_size} is the batch of all {self.shares} {self.kind}, and cannot "
-                f"be shared evenly; set it to {nearest}"
+                f"be shared evenly; set it to {nearest}, or take --strategy one"
             )
         if self.count == 1:
             return
