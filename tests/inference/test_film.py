@@ -244,7 +244,10 @@ def test_killed_half_way_it_leaves_the_old_film(tmp_path, how):
     )
     assert process.stdout.readline() == b"half way\n"
     process.send_signal(how)
-    process.communicate()
+    try:
+        process.communicate(timeout=60)
+    finally:
+        process.kill()  # else its film would fill the disk
     assert process.returncode != 0
     assert len(read(path)) == 3
     left = [file.name for file in tmp_path.iterdir() if file != path]
