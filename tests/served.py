@@ -34,6 +34,10 @@ def trained(**settings):
             variable.assign(dice.uniform(0.5, 1.2, variable.shape))
         elif name in {"beta", "moving_mean", "bias"}:
             variable.assign(dice.normal(0, 0.2, variable.shape))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2DTranspose):  # they begin as interpolation, and do not stay it
+            size, _, channels, _ = layer.kernel.shape
+            layer.kernel.assign(dice.normal(0, np.sqrt(2 / (size**2 * channels)), layer.kernel.shape))
     return model
 
 
