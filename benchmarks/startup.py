@@ -17,10 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from kseg.data.synthetic import draw_scene
+from peers.photos import make_photos
+from peers.rounds import spread
 
 GOAL = 2.5
 """Times the bare import."""
@@ -78,17 +76,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def write_photos(root: Path, count: int) -> None:
-    """A folder of pictures and masks, each drawn scene several times over."""
-    for name in ("images", "masks"):
-        (root / name).mkdir(parents=True)
-    scenes = [draw_scene(0, index, 480, 640) for index in range(min(count, 10))]
-    for index in range(count):
-        picture, parts = scenes[index % len(scenes)]
-        cv2.imwrite(str(root / "images" / f"{index:04}.jpg"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        cv2.imwrite(str(root / "masks" / f"{index:04}.png"), np.where(parts > 0, 255, 0).astype(np.uint8))
-
-
 def seconds_of(command: list[str]) -> float:
     began = time.monotonic()
     subprocess.run(command, check=True, capture_output=True)
@@ -107,17 +94,13 @@ def parts_of(arguments: list[str], run: Path) -> dict[str, float]:
     return parts
 
 
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} - {max(values):.2f})"
-
-
 def main() -> None:
     options = parse_arguments()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     bare: list[float] = []
     starts: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        write_photos(Path(folder, "photos"), options.photos)
+        make_photos(Path(folder, "photos"), options.photos)
         settings = ["model.encoder_weights=none"]
         arguments = [str(options.config), "--data", str(Path(folder, "photos"))]
         arguments += [part for setting in settings for part in ("--set", setting)]

@@ -54,6 +54,7 @@ class PacedAdam(keras.optimizers.Adam):
         self._gather = gather
         self.decay = decay
         self.undecayed = undecayed
+        self._shared: dict[Pace, dict[str, tf.Tensor]] = {}
         # Wrapped, or Keras would take the network's statistics for variables of the optimizer.
         self._statistics: Callable[[], Sequence[keras.Variable]] = lambda: statistics
         self._statistics_averages: Callable[[], Sequence[keras.Variable]] = lambda: ()
@@ -67,6 +68,7 @@ class PacedAdam(keras.optimizers.Adam):
 
     def apply(self, grads: list[tf.Tensor], trainable_variables: list[keras.Variable] | None = None) -> None:
         """One step of all given weights; then the averages follow."""
+        self._shared = {}
         super().apply(self._gather(grads), trainable_variables)
         if not self.use_ema:
             return
@@ -84,35 +86,40 @@ class PacedAdam(keras.optimizers.Adam):
                 yield weight, average
         yield from zip(self._statistics(), self._statistics_averages(), strict=True)
 
-    def paced_rate(self, variable: tf.Variable, learning_rate: tf.Tensor) -> tf.Tensor:
-        """The weight's own learning rate; its decay, if it has one, is applied with it."""
-        path = self._path(variable)
-        rate = tf.cast(learning_rate, variable.dtype) * self.pace(path).rate
+    def decayed(self, variable: tf.Variable, learning_rate: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Apply the weight's decay, if it has one; return what the kernel is told of it, its rate ``lr`` included."""
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        told = self._shared_by(self.pace(path), learning_rate)
         if self.decay and path.rpartition("/")[2] not in self.undecayed:
-            variable.assign_sub(variable * (rate * self.decay))
-        return rate
+            variable.assign_sub(variable * (told["lr"] * self.decay))
+        return told
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """One step of one weight: TensorFlow's own kernel, which reads and writes weight and means once each."""
-        rate = self.paced_rate(variable, learning_rate)
+        told = self.decayed(variable, learning_rate)
         index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations.value - self.pace(self._path(variable)).first_step + 1, variable.dtype)
-        beta_1, beta_2 = (tf.constant(beta, variable.dtype) for beta in (self.beta_1, self.beta_2))
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(beta_1, step),
-            beta2_power=tf.pow(beta_2, step),
-            lr=rate,
-            beta1=beta_1,
-            beta2=beta_2,
-            epsilon=tf.constant(self.epsilon, variable.dtype),
             grad=tf.cast(gradient, variable.dtype),
+            **told,
         )
 
-    def _path(self, variable: tf.Variable) -> str:
-        return self._trainable_variables[self._get_variable_index(variable)].path
+    def _shared_by(self, pace: Pace, learning_rate: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the kernel is told of all weights of a pace, made once a step: there are 150, and each takes a while."""
+        if pace not in self._shared:
+            step = tf.cast(self.iterations.value - pace.first_step + 1, tf.float32)
+            beta_1, beta_2 = tf.constant(self.beta_1), tf.constant(self.beta_2)
+            self._shared[pace] = {
+                "lr": tf.cast(learning_rate, tf.float32) * pace.rate,
+                "beta1_power": tf.pow(beta_1, step),
+                "beta2_power": tf.pow(beta_2, step),
+                "beta1": beta_1,
+                "beta2": beta_2,
+                "epsilon": tf.constant(self.epsilon),
+            }
+        return self._shared[pace]
 
     def finalize_variable_values(self, var_list: object) -> None:
         """Leave the weights as they are at the end of ``fit``; ``averaged_weights`` puts the averages in their place.

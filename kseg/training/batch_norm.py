@@ -53,7 +53,7 @@ def _fused(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tens
         x=inputs, scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon, is_training=True
     )
     # the kernel estimates the variance of all pictures (over n - 1), Keras keeps the batch's own (over n)
-    count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], variance.dtype)
+    count = inputs.shape[:-1].num_elements() or tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), variance.dtype)
     _follow(layer, mean, variance * ((count - 1) / count))
     return outputs
 
@@ -73,4 +73,5 @@ def _synchronised(workers: Workers, layer: keras.layers.BatchNormalization, inpu
 
 def _follow(layer: keras.layers.BatchNormalization, mean: tf.Tensor, variance: tf.Tensor) -> None:
     for statistic, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-        statistic.assign(statistic * layer.momentum + value * (1.0 - layer.momentum))
+        variable = statistic.value  # TensorFlow's: of Keras's own, each operation takes a while to trace
+        variable.assign(variable * layer.momentum + value * (1.0 - layer.momentum))

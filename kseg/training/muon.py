@@ -50,7 +50,7 @@ class PacedMuon(PacedAdam):
         if not _is_wide_kernel(variable):
             super().update_step(gradient, variable, learning_rate)
             return
-        rate = self.paced_rate(variable, learning_rate)
+        rate = self.decayed(variable, learning_rate)["lr"]
         momentum = self._momentums[self._get_variable_index(variable)].value
         gradient = tf.cast(gradient, variable.dtype)
         momentum.assign(MOMENTUM * momentum + (1 - MOMENTUM) * gradient)

@@ -49,11 +49,11 @@ def test_decay_is_adamws_on_what_decays():
     assert_close(values(ours), values(theirs), rtol=1e-5, atol=1e-6)
 
 
-def slowly(start, pace, rate, decay, steps):
+def slowly(start, pace, rate, decay, steps, weight=0):
     """Adam of one weight, by the formulas, in float64; it takes part from its pace's first step on."""
     w, m, v = start.astype("f8"), 0.0, 0.0
     for step in range(pace.first_step, steps):
-        g, t, a = gradients(step)[0].numpy().astype("f8"), step - pace.first_step + 1, rate * pace.rate
+        g, t, a = gradients(step)[weight].numpy().astype("f8"), step - pace.first_step + 1, rate * pace.rate
         w = w - a * decay * w
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
         w = w - a * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-7)
@@ -63,7 +63,7 @@ def slowly(start, pace, rate, decay, steps):
 @pytest.mark.parametrize("pace", [Pace(), Pace(0.1, 0), Pace(1.0, 7), Pace(0.25, 7)])
 def test_a_weight_has_its_own_rate_and_beginning(pace):
     kernel, bias = variables()
-    start = kernel.numpy()
+    start, start_of_bias = kernel.numpy(), bias.numpy()
     optimizer = PacedAdam(lambda path: pace if path.endswith("kernel") else Pace(), decay=0.2, learning_rate=0.01)
     optimizer.build([kernel, bias])
     for step in range(15):
@@ -71,6 +71,8 @@ def test_a_weight_has_its_own_rate_and_beginning(pace):
         taking_part = both if step >= pace.first_step else both[1:]
         optimizer.apply([g for g, _ in taking_part], [w for _, w in taking_part])
     assert_close([kernel.numpy()], [slowly(start, pace, 0.01, 0.2, 15)], rtol=1e-5, atol=1e-6)
+    beside = slowly(start_of_bias, Pace(), 0.01, 0.2, 15, weight=1)
+    assert_close([bias.numpy()], [beside], rtol=1e-5, atol=1e-6)
 
 
 def test_the_first_step_of_a_late_weight_is_the_learning_rate():
