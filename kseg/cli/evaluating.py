@@ -75,7 +75,7 @@ class Examined:
         """A photo, and its mask at the photo's own size."""
         picture, mask = self.source.load(index)
         size = picture.shape[:2]
-        return Sample(picture, fit_mask(mask, size, Box(0, 0, *size)) if mask.shape != size else mask)
+        return Sample(picture, fit_mask(mask, size, Box(0, 0, *size)))
 
 
 def _indices(split: str, names: Sequence[str], kept: dict[str, list[str]]) -> list[int]:

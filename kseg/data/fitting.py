@@ -10,6 +10,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from kseg.data.samples import Sample
+
 
 class Box(NamedTuple):
     """Where the photo lies on the network's picture, in pixels."""
@@ -46,9 +48,17 @@ def fit_picture(picture: np.ndarray, size: tuple[int, int], box: Box) -> np.ndar
 
 def fit_mask(mask: np.ndarray, size: tuple[int, int], box: Box, ignore_class: int = 255) -> np.ndarray:
     """The mask in its picture's box, by the nearest pixel so that no id is invented; around it nothing counts."""
+    if mask.shape == size == (box.height, box.width):
+        return mask
     padded = np.full(size, ignore_class, np.uint8)
     padded[box.slices] = cv2.resize(mask, (box.width, box.height), interpolation=cv2.INTER_NEAREST_EXACT)
     return padded
+
+
+def fit_sample(sample: Sample, size: tuple[int, int], resize: str, ignore_class: int) -> Sample:
+    """A photo with its mask, both at the network's size."""
+    box = place(sample.picture.shape[:2], size, resize)
+    return Sample(fit_picture(sample.picture, size, box), fit_mask(sample.mask, size, box, ignore_class))
 
 
 def restore(logits: np.ndarray, photo: tuple[int, int], box: Box) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from kseg.data.fitting import fit_mask, fit_picture, place
+from kseg.data.fitting import fit_sample
 from kseg.data.samples import Sample, Source
 from kseg.errors import DataError
 
@@ -57,13 +57,11 @@ class Loader:
         if self.cached and self._stored[index]:
             return Sample(self._pictures[index], self._masks[index])
         try:
-            picture, mask = self.source.load(index)
+            sample = self.source.load(index)
         except DataError as error:
             self.failure = self.failure or error
             raise
-        box = place(picture.shape[:2], self.size, self._resize)
-        fitted = fit_picture(picture, self.size, box), fit_mask(mask, self.size, box, self._ignore_class)
-        sample = Sample(*fitted)
+        sample = fit_sample(sample, self.size, self._resize, self._ignore_class)
         if self.cached:
             self._pictures[index], self._masks[index] = sample
             self._stored[index] = True  # last, so that no other thread sees half a sample

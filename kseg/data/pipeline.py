@@ -16,6 +16,9 @@ from kseg.settings import AugmentationSettings
 BATCHES_AHEAD = 2
 """Batches prepared while the network works on one; more would only take memory."""
 
+BLOCK = 1024
+"""Positions that are made at once: one by one, they took a fifth of the time of reading a prepared sample."""
+
 
 class TrainingOrder:
     """Which sample stands at each position of the endless training stream.
@@ -44,10 +47,13 @@ class TrainingOrder:
 
         def one_pass(number: tf.Tensor) -> tf.data.Dataset:
             shuffled, seed = self.one_pass(number)
-            # A sample that comes again in the same pass is augmented in another way.
-            return tf.data.Dataset.from_tensor_slices(shuffled).map(
-                lambda pair: (pair[0], seed + tf.stack([0, tf.cast(pair[1], seed.dtype)]))
-            )
+
+            def with_seeds(pairs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                # A sample that comes again in the same pass is augmented in another way.
+                index, before = tf.unstack(pairs, axis=1)
+                return index, seed + tf.stack([tf.zeros_like(before), before], axis=1)
+
+            return tf.data.Dataset.from_tensor_slices(shuffled).batch(BLOCK).map(with_seeds).unbatch()
 
         first_pass, within = divmod(position, self.length)
         return tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(within)

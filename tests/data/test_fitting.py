@@ -60,6 +60,13 @@ def test_padding_keeps_the_aspect_and_is_ignored():
     assert not picture[:, :16].any()
 
 
+def test_a_mask_of_the_whole_size_comes_into_its_box_too():
+    mask = fit_mask(np.ones((8, 6), np.uint8), (8, 6), Box(2, 1, 4, 3), 255)
+    expected = np.full((8, 6), 255, np.uint8)
+    expected[2:6, 1:4] = 1
+    np.testing.assert_array_equal(mask, expected)
+
+
 def test_stretching_fills_all():
     box = place((10, 20), (32, 64), "stretch")
     assert box == whole(32, 64)

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from kseg import __version__
-from kseg.data.fitting import fit_mask, fit_picture, place
+from kseg.data.fitting import fit_sample
 from kseg.data.loading import require_no_problems
-from kseg.data.samples import Sample, Source
+from kseg.data.samples import Source
 from kseg.data.sources import open_source
 from kseg.data.splits import Split, choose_split
 from kseg.data.tfds.prepared import LENGTHS, TRAINING, VALIDATION, Contents, Prepared, Stored, read_facts
@@ -172,13 +172,9 @@ def _encoder(source: Source, data: DataSettings) -> Callable[[int], Stored]:
     """Reads a sample, brings it to the network's size as ``kseg.data.loading.Loader`` does, and encodes it."""
 
     def encode(position: int) -> Stored:
-        picture, mask = source.load(position)
-        height, width = picture.shape[:2]
-        box = place((height, width), data.image_size, data.resize)
-        sample = Sample(
-            fit_picture(picture, data.image_size, box), fit_mask(mask, data.image_size, box, data.ignore_class)
-        )
-        return Stored.encode(sample, (height, width))
+        sample = source.load(position)
+        height, width = sample.picture.shape[:2]
+        return Stored.encode(fit_sample(sample, data.image_size, data.resize, data.ignore_class), (height, width))
 
     return encode
 
