@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ def replacing(path: Path, size: int = 0) -> Iterator[Path]:
     crashes the process when a disk fills up under it. Raises KsegError, naming the file and the cause, where the
     system refuses.
     """
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    # drawn, and not the process's number: containers that share a disk have the same one
+    temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if size:
