@@ -22,6 +22,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONGEST = (
+    "test_export_killed.py", "test_workers.py", "test_freezing.py", "test_resume.py", "test_predictor.py",
+    "test_beam.py", "test_graph.py", "test_export.py", "test_train.py",
+)  # fmt: skip
+"""Files that take minutes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: of several processes, none is left with it at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A folder of twelve small people pictures with 0/255 masks."""
@@ -81,6 +93,19 @@ def fake() -> Iterator[Fake]:
     fake = Fake()
     yield fake
     fake.release.set()
+
+
+@pytest.fixture
+def keras_as_before() -> Iterator[None]:
+    """A command's dtype policy and determinism are not inherited by other tests."""
+    # Here and not at the top: most tests of commands need no TensorFlow in this process.
+    import keras
+    from tensorflow.python.framework import config as determinism
+
+    policy = keras.mixed_precision.dtype_policy()
+    yield
+    keras.mixed_precision.set_dtype_policy(policy)
+    determinism.disable_op_determinism()  # TensorFlow has no public name for it
 
 
 @pytest.fixture

@@ -168,12 +168,13 @@ def train_in(run: "Run", settings: "Settings", workers: "Workers") -> "Samples":
 def training_batches(settings: "Settings", samples: "Samples", steps: range, workers: "Workers") -> "tf.data.Dataset":
     """The batches of some steps, or this worker's shares of them; made here, or by the machines of an input service."""
     from kseg.data.pipeline import training_pipeline
-    from kseg.data.served import served_pipeline
-    from kseg.data.service import describe_samples
 
     data, (loader, _, order, _) = settings.data, samples
     pipeline = partial(training_pipeline, share=(workers.rank, workers.count))
     if data.input_service:
+        from kseg.data.served import served_pipeline
+        from kseg.data.service import describe_samples
+
         pipeline = partial(served_pipeline, data.input_service, describe_samples(settings, loader.source.names, order))
     return pipeline(
         loader,

@@ -35,17 +35,18 @@ ROOM = 4096
 
 
 class Workers:
-    """The workers of a training, as one of them sees them: one is first, and writes what there is to write."""
+    """The workers of a training, as one of them sees them: one is first, and writes what there is to write.
+
+    By itself this is one that trains alone: what it has is the sum, and what it says is heard by nobody else.
+    """
 
     kind = "workers"
 
-    def __init__(self, strategy: tf.distribute.Strategy | None = None, rank: int = 0, count: int = 1) -> None:
-        self.strategy = strategy
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank = rank
         self.count = count
         self.shares = count
         """Parts that a batch is cut into."""
-        self._total_now = tf.function(self.total)
 
     @property
     def first(self) -> bool:
@@ -58,58 +59,22 @@ class Workers:
 
     def describe(self, batch_size: int) -> str:
         """Which of them this one is, and what of a batch it has; nothing if it is alone."""
-        if self.count == 1:
-            return ""
-        return (
-            f"; worker {self.rank + 1} of {self.count}, with {batch_size // self.count} of every {batch_size} samples"
-        )
-
-    def total(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """The sums of float or integer tensors over all workers, at each of them; all must ask, in the same order."""
-        if self.strategy is None:
-            return list(tensors)
-
-        def added(*parts: tf.Tensor) -> list[tf.Tensor]:
-            # identity: a tensor that is made outside belongs to no device, and the sum wants to know where to put it
-            return tf.distribute.get_replica_context().all_reduce("SUM", [tf.identity(part) for part in parts])
-
-        totals: dict[int, tf.Tensor] = {}
-        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):  # those of one dtype travel together
-            places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
-            sums = self.strategy.run(added, args=tuple(tensors[place] for place in places))
-            totals |= zip(places, sums, strict=True)
-        return [totals[place] for place in range(len(tensors))]
+        return ""
 
     def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The means of float tensors over all workers."""
-        if self.strategy is None:
-            return list(tensors)
-        return [tensor / tf.cast(self.count, tensor.dtype) for tensor in self.total(tensors)]
+        return list(tensors)
 
     def learning_mean(self, tensor: tf.Tensor) -> tf.Tensor:
         """The mean of a float tensor over all workers; its gradient is the mean of theirs."""
-
-        @tf.custom_gradient
-        def averaged(part: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            return self.mean([part])[0], lambda gradient: self.mean([gradient])[0]
-
-        return averaged(tensor)
+        return tensor
 
     def hear(self, text: str = "") -> str:
         """What the first worker says here; the others' text does not count. All wait for all."""
-        if self.strategy is None:
-            return text
-        said = np.frombuffer(text.encode().ljust(ROOM, b"\0"), np.uint8) if self.first else np.zeros(ROOM, np.uint8)
-        (heard,) = self._total_now([tf.constant(said, tf.int32)])
-        return heard.numpy().astype(np.uint8).tobytes().rstrip(b"\0").decode()
+        return text
 
     def add_up(self, variables: Sequence[keras.Variable]) -> None:
         """Replace each variable's value by the sum over all workers."""
-        if self.strategy is None:
-            return
-        sums = self._total_now([tf.identity(variable.value) for variable in variables])
-        for variable, value in zip(variables, sums, strict=True):
-            variable.assign(value)
 
     def copy_first(self, variables: Sequence[keras.Variable]) -> None:
         """Give each variable the value that it has at the first worker."""
@@ -157,6 +122,59 @@ class Workers:
         return items[self.rank :: self.count] if len(items) >= self.count else items
 
 
+class Cluster(Workers):
+    """The machines of ``TF_CONFIG``, a worker each; whatever is shared is a sum over all of them."""
+
+    def __init__(self, strategy: tf.distribute.Strategy, rank: int) -> None:
+        super().__init__(rank, strategy.num_replicas_in_sync)
+        self.strategy = strategy
+        self._total_now = tf.function(self.total)
+
+    def describe(self, batch_size: int) -> str:
+        """Which of them this one is, and what of a batch it has."""
+        share = batch_size // self.count
+        return f"; worker {self.rank + 1} of {self.count}, with {share} of every {batch_size} samples"
+
+    def total(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The sums of float or integer tensors over all workers, at each of them; all must ask, in the same order."""
+
+        def added(*parts: tf.Tensor) -> list[tf.Tensor]:
+            # identity: a tensor that is made outside belongs to no device, and the sum wants to know where to put it
+            return tf.distribute.get_replica_context().all_reduce("SUM", [tf.identity(part) for part in parts])
+
+        totals: dict[int, tf.Tensor] = {}
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):  # those of one dtype travel together
+            places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
+            sums = self.strategy.run(added, args=tuple(tensors[place] for place in places))
+            totals |= zip(places, sums, strict=True)
+        return [totals[place] for place in range(len(tensors))]
+
+    def mean(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """The means of float tensors over all workers."""
+        return [tensor / tf.cast(self.count, tensor.dtype) for tensor in self.total(tensors)]
+
+    def learning_mean(self, tensor: tf.Tensor) -> tf.Tensor:
+        """The mean of a float tensor over all workers; its gradient is the mean of theirs."""
+
+        @tf.custom_gradient
+        def averaged(part: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            return self.mean([part])[0], lambda gradient: self.mean([gradient])[0]
+
+        return averaged(tensor)
+
+    def hear(self, text: str = "") -> str:
+        """What the first worker says here; the others' text does not count. All wait for all."""
+        said = np.frombuffer(text.encode().ljust(ROOM, b"\0"), np.uint8) if self.first else np.zeros(ROOM, np.uint8)
+        (heard,) = self._total_now([tf.constant(said, tf.int32)])
+        return heard.numpy().astype(np.uint8).tobytes().rstrip(b"\0").decode()
+
+    def add_up(self, variables: Sequence[keras.Variable]) -> None:
+        """Replace each variable's value by the sum over all workers."""
+        sums = self._total_now([tf.identity(variable.value) for variable in variables])
+        for variable, value in zip(variables, sums, strict=True):
+            variable.assign(value)
+
+
 class Mirrors(Workers):
     """The GPUs of this machine: one worker, and all that is left to add is BatchNorm's statistics."""
 
@@ -200,6 +218,8 @@ def find_workers(strategy: str) -> Workers:
 
     ``auto``: those of ``TF_CONFIG`` if it names several, or this machine's GPUs if there are several.
     """
+    if strategy == "one":
+        return ALONE
     named = os.environ.get("TF_CONFIG", "")
     if strategy == "multiworker" or (strategy == "auto" and named and len(read_cluster(named)) > 1):
         return join()
@@ -209,7 +229,7 @@ def find_workers(strategy: str) -> Workers:
     return ALONE
 
 
-def join() -> Workers:
+def join() -> Cluster:
     """Find the other workers, as ``TF_CONFIG`` names them, and wait for them. To be called before TensorFlow is used.
 
     Raises ConfigError if there is no ``TF_CONFIG`` that names some, TrainingError if they cannot add.
@@ -222,7 +242,7 @@ def join() -> Workers:
         raise TrainingError(f"TF_CONFIG: the workers cannot be joined: {error}") from None
     resolver = strategy.cluster_resolver
     rank = cluster.index(resolver.cluster_spec().task_address(resolver.task_type, resolver.task_id))
-    workers = Workers(strategy, rank, strategy.num_replicas_in_sync)
+    workers = Cluster(strategy, rank)
     if workers.count != len(cluster):
         raise ConfigError(
             f"TF_CONFIG: {len(cluster)} workers have {workers.count} GPUs; let each see one only, by "
@@ -235,7 +255,7 @@ def join() -> Workers:
 
 
 @tf.function
-def _trial(workers: Workers) -> tuple[tf.Tensor, tf.Tensor]:
+def _trial(workers: Cluster) -> tuple[tf.Tensor, tf.Tensor]:
     """The mean of all ranks, and the gradient of every worker's mean by this one's rank."""
     rank = tf.constant(float(workers.rank))
     with tf.GradientTape() as tape:
@@ -267,7 +287,7 @@ def lost_workers_as_messages(workers: Workers) -> Iterator[None]:
     try:
         yield
     except LOST as error:
-        if workers.strategy is None:
+        if workers.count == 1:
             raise
         reason = next(iter(error.message.splitlines()), "")
         raise TrainingError(

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from support import SMALL, make_photos
-from tensorflow.python.framework import config as determinism
 
 from kseg.cli.data import main
 from kseg.cli.train import main as train
@@ -28,12 +27,8 @@ IN_SMALL_CHUNKS = "from kseg.data.tfds import staging; staging.CHUNK = {}; from 
 
 
 @pytest.fixture(autouse=True)
-def _in_its_own_folder(tmp_path, monkeypatch):
+def _in_its_own_folder(tmp_path, monkeypatch, keras_as_before):
     monkeypatch.chdir(tmp_path)
-    policy = keras.mixed_precision.dtype_policy()
-    yield
-    keras.mixed_precision.set_dtype_policy(policy)
-    determinism.disable_op_determinism()  # TensorFlow has no public name for it
 
 
 def run(*arguments):

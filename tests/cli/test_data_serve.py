@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 from input_machines import machine, two_machines
 from support import SMALL, make_photos
-from tensorflow.python.framework import config as determinism
 
 from kseg.cli.train import main, train_in
 from kseg.config import load_settings
@@ -33,12 +32,8 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _in_the_folder(home, monkeypatch):
+def _in_the_folder(home, monkeypatch, keras_as_before):
     monkeypatch.chdir(home)
-    policy = keras.mixed_precision.dtype_policy()
-    yield
-    keras.mixed_precision.set_dtype_policy(policy)
-    determinism.disable_op_determinism()  # TensorFlow has no public name for it
 
 
 @pytest.fixture(scope="module")

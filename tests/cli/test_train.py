@@ -9,13 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 from support import SMALL, kseg_train, make_photos
-from tensorflow.python.framework import config as determinism
 
 from kseg.cli.train import main
 
@@ -23,13 +21,9 @@ QUICK = (*SMALL, "--set", "training.epochs=1")
 
 
 @pytest.fixture(autouse=True)
-def _in_its_own_folder(tmp_path, monkeypatch):
-    """Runs land in ./runs; a command's dtype policy and determinism should not be inherited by other tests."""
+def _in_its_own_folder(tmp_path, monkeypatch, keras_as_before):
+    """Runs land in ./runs."""
     monkeypatch.chdir(tmp_path)
-    policy = keras.mixed_precision.dtype_policy()
-    yield
-    keras.mixed_precision.set_dtype_policy(policy)
-    determinism.disable_op_determinism()  # TensorFlow has no public name for it
 
 
 def run(*arguments):

@@ -4,11 +4,15 @@ import json
 import shutil
 
 import pytest
+from faults import Planter
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
-from support import SMALL, kseg_train
+from support import SMALL, kseg_train, make_photos
 
+from kseg.data.check import check_data
+from kseg.report.data_page import render_data
 from kseg.report.page import write_report
+from kseg.settings import DataSettings
 
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -76,6 +80,16 @@ def real_page(real_data, tmp_path_factory):
     return (home / "run" / "evaluation" / "report.html").as_uri()
 
 
+@pytest.fixture(scope="module")
+def data_page(tmp_path_factory):
+    """What kseg-data check writes of photos with faults of every kind."""
+    root = make_photos(tmp_path_factory.mktemp("data") / "photos", 60, 160, 128)
+    Planter(root).plant_all()
+    path = root.with_name("report.html")
+    path.write_text(render_data(check_data(DataSettings(roots=(root,))), "photos"))
+    return path.as_uri()
+
+
 def requested(driver):
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     return {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
@@ -102,6 +116,13 @@ def test_looks_right(browser, pages, name, width, theme):
 @pytest.mark.parametrize(("width", "theme"), [(360, "dark"), (1280, "light")])
 def test_the_report_of_a_real_run_looks_right(browser, real_page, width, theme):
     require_right(browser, real_page, width, theme)
+    assert browser.execute_script("return document.images.length") > 12
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_of_faulty_data_looks_right(browser, data_page, width, theme):
+    require_right(browser, data_page, width, theme)
     assert browser.execute_script("return document.images.length") > 12
 
 

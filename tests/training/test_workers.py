@@ -185,9 +185,9 @@ def test_either_worker_killed_and_all_resumed_the_weights_are_the_same(trained):
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     settings = Settings.model_validate({"training": {"batch_size": 4}})
-    Workers(None, 0, 2).check(settings)
+    Workers(0, 2).check(settings)
     with pytest.raises(ConfigError, match=r"batch_size: 4 is the batch of all 3 workers.*set it to 6"):
-        Workers(None, 0, 3).check(settings)
+        Workers(0, 3).check(settings)
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_a_batch_that_cannot_be_shared_is_refused():
 )
 def test_what_workers_cannot_do_is_refused(changed, message):
     settings = Settings.model_validate(changed)
-    Workers(None, 0, 1).check(settings)
+    Workers(0, 1).check(settings)
     with pytest.raises(ConfigError, match=message):
-        Workers(None, 0, 2).check(settings)
+        Workers(0, 2).check(settings)
 
 
 def cluster(task, **jobs):
