@@ -14,12 +14,10 @@ to the same files, so that all are opened, decoded and reduced, and come from th
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,17 +26,17 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from peers.contender import Contender
+from peers.photos import link_photos, make_photos
+from peers.rounds import ratios, spread, verdict
 
 from kseg.data.loading import Loader
 from kseg.data.sources import open_source
-from kseg.data.synthetic import draw_scene
 from kseg.settings import DataSettings, Settings
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE / "peers" / "data_engine.py"
 PEOPLE = HERE.parent / "configs" / "people.toml"
 KSEG_DATA = "from kseg.cli.data import main; main(prog_name='kseg-data')"
-DRAWN = 200
 SMALL = 64
 """Height and width at which memory is read: what grows with the number of samples does not depend on it."""
 
@@ -69,31 +67,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def write_photos(folder: Path, data: Path | None, count: int) -> Path:
-    """``count`` samples: photos, and links to them."""
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True)
-    originals = pairs_of(data) if data else draw(folder.with_name(f"{folder.name}-originals"))
-    for index in range(count):
-        for name, file in zip(("images", "masks"), originals[index % len(originals)], strict=True):
-            (folder / name / f"{index:06}{file.suffix}").symlink_to(file.resolve())
-    return folder
-
-
-def pairs_of(data: Path) -> list[tuple[Path, Path]]:
-    return [(file, data / "masks" / f"{file.stem}.png") for file in sorted((data / "images").iterdir())]
-
-
-def draw(folder: Path) -> list[tuple[Path, Path]]:
-    """Scenes as JPEG of 640 x 480, and their masks."""
-    folder.mkdir()
-    files = [(folder / f"{index}.jpg", folder / f"{index}.png") for index in range(DRAWN)]
-    for index, (photo, mask) in enumerate(files):
-        picture, parts = draw_scene(0, index, 120, 160)
-        large = cv2.resize(picture, (640, 480), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(photo), cv2.cvtColor(large, cv2.COLOR_RGB2BGR))
-        people = (parts > 0).astype(np.uint8) * 255
-        cv2.imwrite(str(mask), cv2.resize(people, (640, 480), interpolation=cv2.INTER_NEAREST))
-    return files
+    return link_photos(folder, data, count) if data else make_photos(folder, count)
 
 
 def prepare(photos: Path, size: int) -> tuple[Path, float]:
@@ -154,27 +128,16 @@ def race(contenders: dict[str, Contender], options: argparse.Namespace) -> dict[
     return answers
 
 
-def spread(values: Sequence[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} - {max(values):.{digits}f})"
-
-
-def ratios(rates: dict[str, list[float]], name: str, rival: str) -> list[float]:
-    """How many times as fast as a rival, round by round."""
-    return [own / other for own, other in zip(rates[name], rates[rival], strict=True)]
-
-
 def print_rates(answers: dict[str, list[dict[str, float]]]) -> None:
     rates = {name: [answer["rate"] for answer in rounds] for name, rounds in answers.items()}
     print("\n| read | samples/s | x kseg, photos | processor ms a sample |\n|---|---|---|---|")
     for name, values in rates.items():
-        processor = spread([1000 * answer["processor"] for answer in answers[name]], 2)
-        print(f"| {name} | {spread(values, 0)} | {spread(ratios(rates, name, PHOTOS), 2)} | {processor} |")
+        processor = spread([1000 * answer["processor"] for answer in answers[name]])
+        print(f"| {name} | {spread(values, 0)} | {spread(ratios(rates, name, PHOTOS))} | {processor} |")
     print("\nGoals:")
     for name, rival, goal in GOALS:
         if rival in rates:
-            values = ratios(rates, name, rival)
-            verdict = "met" if statistics.median(values) >= goal else "missed"
-            print(f"- {name} >= {goal} x {rival}: {verdict}, {spread(values, 2)}")
+            print(f"- {name} >= {goal} x {rival}: {verdict(ratios(rates, name, rival), goal)}")
 
 
 def print_memory(folder: Path, options: argparse.Namespace) -> None:

@@ -13,7 +13,6 @@ are busier than real ones, and so take longer to write.
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from peers import serve_models
 from peers.contender import Contender
+from peers.rounds import ratios, spread, verdict
 
 from kseg.config import dump_settings
 from kseg.data.synthetic import draw_scene
@@ -138,15 +138,6 @@ def time_command(folder: Path, precision: str, options: argparse.Namespace) -> f
     return time.perf_counter() - began
 
 
-def spread(values: list[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} - {max(values):.{digits}f})"
-
-
-def ratios(rates: Rounds, name: str, rival: str) -> list[float]:
-    """How many times as fast as a rival, round by round."""
-    return [own / other for own, other in zip(rates[name], rates[rival], strict=True)]
-
-
 def print_rates(rates: Rounds) -> None:
     print("\n| photos of 4000 x 3000 to masks | photos/s | x network alone | x plain script |\n|---|---|---|---|")
     for name, values in rates.items():
@@ -170,11 +161,10 @@ def print_goals(rates: Rounds, options: argparse.Namespace) -> None:
     print("\nGoals:")
     for precision in options.precision:
         for rival, goal in ((row(precision, alone=True), OF_NETWORK), (PLAIN, OF_PLAIN)):
-            verdict = "not measured"
+            said = "not measured"
             if rival in rates:
-                values = ratios(rates, row(precision), rival)
-                verdict = f"{'met' if statistics.median(values) >= goal else 'missed'}, {spread(values, 2)}"
-            print(f"- {row(precision)} >= {goal} x {rival}: {verdict}")
+                said = verdict(ratios(rates, row(precision), rival), goal)
+            print(f"- {row(precision)} >= {goal} x {rival}: {said}")
 
 
 def compare(folder: Path, options: argparse.Namespace) -> None:

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from peers.photos import make_photos
+from peers.rounds import spread
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HERE = Path(__file__).resolve().parent
@@ -75,10 +77,6 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("| " + " | ".join(row) + " |")
 
 
-def spread(values: Sequence[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} - {max(values):.{digits}f})"
-
-
 def measured(what: str, *values: object) -> dict:
     """What a process of its own says of one part."""
     command = [sys.executable, str(HERE / "peers" / "scaling_part.py"), what, *map(str, values)]
@@ -126,8 +124,6 @@ def print_pictures(counts: Sequence[float]) -> None:
 
 
 def print_service(batches: int, rounds: int) -> None:
-    from training_pipeline import make_photos
-
     sys.path.insert(0, str(HERE.parent / "tests"))
     from input_machines import two_machines
 
@@ -149,8 +145,6 @@ def print_service(batches: int, rounds: int) -> None:
 
 def print_sample(data: Path | None) -> None:
     """What kseg-data prepare makes of photos, in bytes."""
-    from training_pipeline import make_photos
-
     rows = []
     with tempfile.TemporaryDirectory() as name:
         photos = data or make_photos(Path(name, "photos"), 200)

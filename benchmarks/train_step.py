@@ -18,13 +18,13 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from peers.contender import Contender
+from peers.rounds import ratios, spread, verdict
 
 PEERS = Path(__file__).resolve().parent / "peers"
 GOAL = 1.15
@@ -81,14 +81,6 @@ def race(join: str, size: int, batch: int, options: argparse.Namespace) -> tuple
     return descriptions, rates
 
 
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} - {max(values):.{digits}f})"
-
-
-def ratios(rates: Rates, name: str, rival: str) -> list[float]:
-    return [own / other for own, other in zip(rates[name], rates[rival], strict=True)]
-
-
 def print_rates(join: str, descriptions: dict[str, Any], rates: Rates) -> None:
     first = f"kseg {join}"
     print("| trains | parameters | GFLOPs, inference | images/s | kseg's, over its |\n|---|---|---|---|---|")
@@ -100,9 +92,7 @@ def print_rates(join: str, descriptions: dict[str, Any], rates: Rates) -> None:
         rivals = [name for name in rates if not name.startswith("kseg") and f" {decoder}" in name]
         if rivals:
             best = max(rivals, key=lambda name: statistics.median(rates[name]))
-            ahead = ratios(rates, first, best)
-            verdict = "met" if statistics.median(ahead) >= GOAL else "missed"
-            print(f"\nGoal, {first} >= {GOAL} x {best}: {verdict}, {spread(ahead)}")
+            print(f"\nGoal, {first} >= {GOAL} x {best}: {verdict(ratios(rates, first, best), GOAL)}")
 
 
 def print_limit(join: str, size: int, batch: int, rate: float) -> None:

@@ -8,37 +8,18 @@ every sample is opened, decoded and resized like a file of its own. Step and pip
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from peers.photos import FILES, make_photos
+from peers.rounds import ratios, spread
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-FILES = 200
 BATCH = 4
 BATCHES = 50
-
-
-def make_photos(root: Path, count: int) -> Path:
-    """``count`` samples below ``root``; after the first ``FILES``, links to those."""
-    import cv2
-
-    from kseg.data.synthetic import draw_scene
-
-    for folder in ("images", "masks"):
-        (root / folder).mkdir(parents=True)
-    for index in range(count):
-        files = (root / "images" / f"{index:06}.jpg", root / "masks" / f"{index:06}.png")
-        if index < FILES:
-            picture, parts = draw_scene(0, index, 120, 160)
-            cv2.imwrite(str(files[0]), cv2.resize(picture, (640, 480), interpolation=cv2.INTER_CUBIC)[..., ::-1])
-            cv2.imwrite(str(files[1]), cv2.resize((parts > 0) * 255.0, (640, 480), interpolation=cv2.INTER_NEAREST))
-        else:
-            for file in files:
-                file.symlink_to(file.with_stem(f"{index % FILES:06}"))
-    return root
 
 
 def pipeline_over(root: Path, size: int, cache: bool, steps: int):
@@ -93,11 +74,8 @@ def compare_rates(root: Path, size: int, repeats: int) -> None:
         rates["training step"].append(5 * BATCH / (time.perf_counter() - started))
     print(f"{size} x {size}, batch {BATCH}, {policy}, {os.cpu_count()} processors; images/s, median (least - most)")
     for name, values in rates.items():
-        ratios = [value / step for value, step in zip(values, rates["training step"], strict=True)]
-        print(
-            f"  {name:20} {statistics.median(values):8.1f} ({min(values):.1f} - {max(values):.1f})   "
-            f"{statistics.median(ratios):6.1f} times the step ({min(ratios):.1f} - {max(ratios):.1f})"
-        )
+        times = spread(ratios(rates, name, "training step"), 1)
+        print(f"  {name:20} {spread(values, 1):>24}   {times:>21} times the step")
 
 
 def peak_memory(count: int, size: int) -> float:
@@ -129,7 +107,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     times = help_seconds(2 * options.repeats)
-    print(f"kseg-train --help: {statistics.median(times):.3f} s ({min(times):.3f} - {max(times):.3f})")
+    print(f"kseg-train --help: {spread(times, 3)} s")
     few, many = peak_memory(FILES, options.size), peak_memory(100 * FILES, options.size)
     print(f"resident memory without the cache: {few:.0f} MiB at {FILES} samples, {many:.0f} MiB at {100 * FILES}")
     with tempfile.TemporaryDirectory() as folder:

@@ -8,6 +8,7 @@
 The last line on stdout is the answer, as JSON.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
+from step_engine import Kseg
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 WARM_UP = 20
@@ -36,35 +37,21 @@ def resident() -> int:
 
 def step_here(size: str, classes: str, batch: str, steps: str) -> dict:
     """Seconds of training steps of the default network on one drawn batch, and the memory they take."""
-    import tensorflow as tf
+    import kseg.training.loop  # noqa: F401 - what it imports is no part of the memory that training takes
 
-    from kseg.models.segmenter import build_segmenter
-    from kseg.models.summary import total_flops
-    from kseg.settings import Settings
-    from kseg.training.loop import build_loss, compile_network
-    from kseg.training.precision import prepare_keras
-
-    names = [f"c{number}" for number in range(int(classes))]
-    settings = Settings.model_validate(
-        {"data": {"classes": tuple(names)}, "training": {"loss": "bce" if classes == "1" else "ce"}}
-    )
-    policy = prepare_keras(settings)
     before = peak()
-    model = build_segmenter(num_classes=int(classes))
-    compile_network(model, build_loss(settings, None), settings, 100)
-    rng, shape = np.random.default_rng(0), (int(batch), int(size), int(size))
-    pictures = tf.constant(rng.integers(0, 256, (*shape, 3), np.uint8))
-    masks = tf.constant(rng.integers(0, max(2, int(classes)), shape, np.uint8))
-    batches = tf.data.Dataset.from_tensors((pictures, masks)).repeat()
-    model.fit(batches, steps_per_epoch=3, verbose=0)
+    how = {"network": "combined", "precision": "auto", "size": int(size), "classes": int(classes), "batch": int(batch)}
+    network = Kseg(argparse.Namespace(**how))
+    network.train(3)
     times = []
     for _ in range(int(steps)):
         began = time.perf_counter()
-        model.fit(batches, steps_per_epoch=2, verbose=0)
+        network.train(2)
         times.append((time.perf_counter() - began) / 2)
-    learnt = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
-    flops = total_flops(model, int(size), int(size)) / 1e9
-    return {"seconds": times, "memory": peak() - before, "flops": flops, "parameters": learnt, "policy": str(policy)}
+    about = network.describe()
+    flops = about["flops"] / 1e9
+    measured = {"seconds": times, "memory": peak() - before, "flops": flops, "parameters": about["parameters"]}
+    return {**measured, "policy": str(network.policy)}
 
 
 def order_here(count: str) -> dict:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
+from peers.rounds import spread, verdict
 
 GOALS = (
     ("kseg bfloat16", "Keras export", 2.5),
@@ -93,12 +94,12 @@ def print_goals(times: Times, whole: Times) -> None:
     print("\nGoals, batch 1:")
     for name, rival, goal in GOALS:
         if rival in times:
-            print(f"- {name} >= {goal} x {rival}: {_verdict(ratios(times, name, rival), goal)}")
+            print(f"- {name} >= {goal} x {rival}: {verdict(ratios(times, name, rival), goal)}")
         elif times:
             print(f"- {name} >= {goal} x {rival}: not measured")
     rival, *ours = whole
     for name in reversed(ours):
-        print(f"- {name} >= {WHOLE_PATH_GOAL} x {rival}: {_verdict(ratios(whole, name, rival), WHOLE_PATH_GOAL)}")
+        print(f"- {name} >= {WHOLE_PATH_GOAL} x {rival}: {verdict(ratios(whole, name, rival), WHOLE_PATH_GOAL)}")
 
 
 def ratios(times: Times, name: str, rival: str) -> list[float]:
@@ -106,17 +107,9 @@ def ratios(times: Times, name: str, rival: str) -> list[float]:
     return [other.seconds / own.seconds for own, other in zip(times[name], times[rival], strict=True)]
 
 
-def _verdict(values: Sequence[float], goal: float) -> str:
-    return f"{'met' if statistics.median(values) >= goal else 'missed'}, {_spread(values, 2)}"
-
-
 def _ratio(times: Times, name: str, rival: str) -> str:
-    return _spread(ratios(times, name, rival), 2)
+    return spread(ratios(times, name, rival))
 
 
 def _rate(turns: Sequence[Turn], batch: int) -> str:
-    return _spread([batch / turn.seconds for turn in turns], 1)
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} - {max(values):.{digits}f})"
+    return spread([batch / turn.seconds for turn in turns], 1)

@@ -64,10 +64,14 @@ class Kseg(KerasNetwork):
         from kseg.training.loop import build_loss, compile_network
         from kseg.training.precision import prepare_keras
 
-        settings = Settings.model_validate({"training": {"precision": options.precision}})
-        prepare_keras(settings)
+        classes = tuple(f"c{number}" for number in range(options.classes))
+        loss = "bce" if options.classes == 1 else "ce"
+        settings = Settings.model_validate(
+            {"data": {"classes": classes}, "training": {"precision": options.precision, "loss": loss}}
+        )
+        self.policy = prepare_keras(settings)
         self.size = options.size
-        self.model = build_segmenter(join=options.network)
+        self.model = build_segmenter(num_classes=options.classes, join=options.network)
         compile_network(self.model, build_loss(settings, None), settings, steps_per_epoch=100)
         pictures, masks = drawn_batch(options)
         self.batches = repeated(pictures, masks)
@@ -144,10 +148,10 @@ CONTENDERS = {"kseg": Kseg, "smp": TorchPeer, "sm": KerasPeer}
 
 
 def drawn_batch(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures uint8 (B, H, W, 3), and masks of 0 and 1, uint8 (B, H, W)."""
+    """Pictures uint8 (B, H, W, 3), and masks, uint8 (B, H, W)."""
     random = np.random.default_rng(0)
     shape = options.batch, options.size, options.size
-    return random.integers(0, 256, (*shape, 3), np.uint8), random.integers(0, 2, shape, np.uint8)
+    return random.integers(0, 256, (*shape, 3), np.uint8), random.integers(0, max(2, options.classes), shape, np.uint8)
 
 
 def repeated(pictures: np.ndarray, masks: np.ndarray) -> Any:
@@ -168,6 +172,7 @@ def main() -> None:
     parser.add_argument("contender", choices=CONTENDERS)
     parser.add_argument("network", choices=("combined", "unet", "linknet"))
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--classes", type=int, default=1, help="of kseg")
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--batch", type=int, required=True)
     options = parser.parse_args()
