@@ -77,6 +77,7 @@ def answering(model: str, wish: Wish, outputs: Outputs) -> Iterator[Way]:
             resolution=wish.resolution,
             flip=wish.flip,
             soft=outputs.soft,
+            need_photo=outputs.need_photo,
             cleaning=cleaning,
             batch_size=wish.batch_size,
         ),

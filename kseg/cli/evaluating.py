@@ -14,8 +14,8 @@ import numpy as np
 from kseg.ahead import work_ahead
 from kseg.cli.common import progress
 from kseg.config import dump_settings
-from kseg.data.fitting import Box, fit_mask, restore
-from kseg.data.samples import Sample, Source
+from kseg.data.fitting import Box, fit_mask, fit_photo, restore
+from kseg.data.samples import Original, Source, View
 from kseg.data.sources import open_source
 from kseg.data.splits import read_list
 from kseg.errors import ConfigError, DataError
@@ -23,6 +23,7 @@ from kseg.evaluation.counting import PhotoCounts, count_photo
 from kseg.evaluation.evaluation import Evaluation
 from kseg.files import write_text
 from kseg.inference.predictor import Fitted, Predictor
+from kseg.inference.segmentation import black
 from kseg.models.trained import settings_of
 from kseg.opening import open_run
 from kseg.settings import Settings
@@ -71,11 +72,10 @@ class Examined:
             )
         return replace(self, run=Run(other), settings=settings)
 
-    def sample(self, index: int) -> Sample:
-        """A photo, and its mask at the photo's own size."""
-        picture, mask = self.source.load(index)
-        size = picture.shape[:2]
-        return Sample(picture, fit_mask(mask, size, Box(0, 0, *size)))
+    def sample(self, index: int, view: View | None = None) -> Original:
+        """A photo, whole or for a view, and its mask at the photo's own size."""
+        picture, mask, size = self.source.load(index, view)
+        return Original(picture, fit_mask(mask, size, Box(0, 0, *size)), size)
 
 
 def _indices(split: str, names: Sequence[str], kept: dict[str, list[str]]) -> list[int]:
@@ -108,9 +108,11 @@ class Judged(NamedTuple):
     predictor: Predictor
     evaluation: Evaluation
 
-    def prediction(self, picture: np.ndarray) -> np.ndarray:
-        """The mask of a photo, as it was evaluated: uint8 (H, W)."""
-        return self.predictor.predict(picture, flip=self.evaluation.flip, soft=False).mask
+    def prediction(self, index: int) -> np.ndarray:
+        """The mask of a sample's photo, as it was evaluated: uint8 (H, W)."""
+        fitted = _fitted(self.examined.sample(index, self.predictor.view), self.predictor)
+        (logits,) = self.predictor.judge([fitted.picture], self.evaluation.flip)
+        return self.predictor.finish(fitted, logits, soft=False).mask
 
 
 def examine(examined: Examined, judging: Judging = Judging()) -> Judged:  # noqa: B008 - it is immutable
@@ -134,12 +136,16 @@ def examine(examined: Examined, judging: Judging = Judging()) -> Judged:  # noqa
     return Judged(examined, predictor, evaluation)
 
 
+def _fitted(original: Original, predictor: Predictor) -> Fitted:
+    return Fitted(black(original.size), *fit_photo(original.picture, original.size, predictor.view))
+
+
 def _count_all(examined: Examined, predictor: Predictor, judging: Judging) -> Iterator[PhotoCounts]:
     """Read ahead, judge in batches, and count while the next batch is judged."""
 
     def read(index: int) -> tuple[Fitted, np.ndarray]:
-        picture, mask = examined.sample(index)
-        return predictor.fit(picture), mask
+        original = examined.sample(index, predictor.view)
+        return _fitted(original, predictor), original.mask
 
     def count(index: int, fitted: Fitted, truth: np.ndarray, logits: np.ndarray) -> PhotoCounts:
         return count_photo(

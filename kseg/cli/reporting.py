@@ -71,14 +71,15 @@ def _differences(judged: Judged, other: Judged) -> dict[str, list[Shot]]:
 def _shot(judged: Judged, place: int, other: Judged | None = None) -> Shot:
     """The photo at a place among those evaluated."""
     name = judged.evaluation.photos[place].name
-    picture, truth = judged.examined.sample(judged.examined.indices[place])
+    index = judged.examined.indices[place]
+    picture, truth, _ = judged.examined.sample(index)
     scores = {score: float(judged.evaluation.by_photo[score][place]) for score in SCORES}
     if other:
         scores = {
             "jaccard": scores["jaccard"],
             "jaccard of the baseline": float(other.evaluation.by_photo["jaccard"][place]),
         }
-    return Shot(name, picture, truth, judged.prediction(picture), scores, other.prediction(picture) if other else None)
+    return Shot(name, picture, truth, judged.prediction(index), scores, other.prediction(index) if other else None)
 
 
 def _data(judged: Judged, evaluation: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from kseg.data.images import read_picture
 from kseg.errors import ConfigError, DataError
 from kseg.inference.cleaning import Cleaning
 from kseg.inference.outputs import Outputs
-from kseg.inference.segmentation import Segmentation
+from kseg.inference.segmentation import Segmentation, black
 from kseg.logits import SOFT
 from kseg.serving.client import Client, CutOut, Segmented
 
@@ -74,8 +74,8 @@ class ServerAnswerer:
         return segmentation.cleaned(self.cleaning) if self.cleaning else segmentation
 
     def _photo(self, photo: Sent, size: tuple[int, int]) -> np.ndarray:
-        """uint8 (H, W, 3); black, and of no memory, where it is not needed."""
-        return read_picture(photo.path) if self.outputs.need_photo else np.broadcast_to(np.uint8(0), (*size, 3))
+        """uint8 (H, W, 3); black where it is not needed."""
+        return read_picture(photo.path) if self.outputs.need_photo else black(size)
 
 
 def _probabilities_of(opacity: np.ndarray) -> np.ndarray:

@@ -10,7 +10,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from kseg.data.samples import Sample
+from kseg.data.samples import Original, Sample, View
+
+REDUCTIONS = (8, 4, 2)
+"""By what libjpeg divides the sides of a JPEG while it decodes it, in a fraction of the time."""
 
 
 class Box(NamedTuple):
@@ -36,6 +39,27 @@ def place(photo: tuple[int, int], size: tuple[int, int], resize: str) -> Box:
     return Box((size[0] - height) // 2, (size[1] - width) // 2, height, width)
 
 
+def reduction(photo: tuple[int, int], view: View) -> int:
+    """By what a JPEG of this (height, width) is to be reduced as it is decoded: 8, 4, 2 or 1.
+
+    As much as leaves it no smaller than the network sees it. The cosines that are left out would have been averaged
+    away anyhow. A side that cannot be divided is rounded up, so that what lies at its end moves inwards: by half a
+    pixel of the network's at most, as much as the nearest pixel of a mask may be away.
+    """
+    box = place(photo, *view)
+    sides = (photo[0], box.height), (photo[1], box.width)
+    for divisor in REDUCTIONS:
+        if all(side // divisor >= inner and 2 * inner * (-side % divisor) <= side for side, inner in sides):
+            return divisor
+    return 1
+
+
+def fit_photo(picture: np.ndarray, photo: tuple[int, int], view: View) -> tuple[np.ndarray, Box]:
+    """A photo of this (height, width), whole or reduced, as the network sees it, and where it lies on that."""
+    box = place(photo, *view)
+    return fit_picture(picture, view.size, box), box
+
+
 def fit_picture(picture: np.ndarray, size: tuple[int, int], box: Box) -> np.ndarray:
     """The picture in its box, and black around it: uint8 (*size, 3)."""
     inner = _resized(picture, box.height, box.width)
@@ -55,10 +79,10 @@ def fit_mask(mask: np.ndarray, size: tuple[int, int], box: Box, ignore_class: in
     return padded
 
 
-def fit_sample(sample: Sample, size: tuple[int, int], resize: str, ignore_class: int) -> Sample:
-    """A photo with its mask, both at the network's size."""
-    box = place(sample.picture.shape[:2], size, resize)
-    return Sample(fit_picture(sample.picture, size, box), fit_mask(sample.mask, size, box, ignore_class))
+def fit_sample(original: Original, view: View, ignore_class: int) -> Sample:
+    """A photo with its mask, both as the network sees them."""
+    picture, box = fit_photo(original.picture, original.size, view)
+    return Sample(picture, fit_mask(original.mask, view.size, box, ignore_class))
 
 
 def restore(logits: np.ndarray, photo: tuple[int, int], box: Box) -> np.ndarray:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from kseg.data.images import MASK_ENDING, PICTURE_ENDINGS, read_mask, read_picture
+from kseg.data.images import MASK_ENDING, PICTURE_ENDINGS, read_mask, read_photo
 from kseg.data.labels import LabelMap
-from kseg.data.samples import Sample
+from kseg.data.samples import Original, View
 from kseg.data.splits import Split
 from kseg.errors import ConfigError, DataError
 from kseg.settings import DataSettings, SourceSettings
@@ -49,14 +49,14 @@ class FolderSource:
                 self._pairs[f"{title}/{stem}"] = pictures[stem], masks[stem]
         self.names: Sequence[str] = list(self._pairs)
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, view: View | None = None) -> Original:
         """Read a picture and its mask; the mask may be smaller or larger, but only of the same aspect."""
         picture_path, mask_path = self._pairs[self.names[index]]
-        picture = read_picture(picture_path)
+        photo = read_photo(picture_path, view)
         stored = read_mask(mask_path, colours=self.labels.colours)
-        require_same_aspect(picture_path, picture.shape[:2], mask_path, stored.shape[:2])
+        require_same_aspect(picture_path, photo.size, mask_path, stored.shape[:2])
         try:
-            return Sample(picture, self.labels.encode(stored))
+            return Original(photo.pixels, self.labels.encode(stored), photo.size)
         except DataError as error:
             raise DataError(f"{mask_path}: {error}") from None
 

@@ -6,13 +6,16 @@ colours; as used, it is uint8 (H, W) of class ids (see ``kseg.data.labels``).
 
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kseg.data.fitting import reduction
 from kseg.data.plain_jpeg import read_plain_jpeg
+from kseg.data.samples import View
 from kseg.errors import DataError
 
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -46,15 +49,30 @@ class Glance(NamedTuple):
     grey: np.ndarray
 
 
+class Photo(NamedTuple):
+    """A photo from a file, upright: pixels, uint8 (h, w, 3) RGB, whole or reduced, and its own (height, width)."""
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+
+
 def read_picture(path: Path) -> np.ndarray:
     """The picture in a file, upright: uint8 (H, W, 3), RGB. Raises DataError naming the file and the cause."""
-    plain = read_plain_jpeg(path)
+    return read_photo(path).pixels
+
+
+def read_photo(path: Path, view: View | None = None) -> Photo:
+    """The photo in a file; if it is a JPEG and read for a view, reduced to what that needs (``fitting.reduction``).
+
+    Raises DataError as ``read_picture``.
+    """
+    plain = read_plain_jpeg(path, (lambda size: reduction(size, view)) if view else None)
     if plain is not None:
-        return plain
-    picture = _open(path).image
-    if grey := _wide_grey(picture, path):
-        return np.repeat(np.asarray(grey)[..., None], 3, axis=2)
-    return _as_rgb(picture)
+        return Photo(*plain)
+    opened = _open(path, draft=_reducing(view) if view else None)
+    if grey := _wide_grey(opened.image, path):
+        return Photo(np.repeat(np.asarray(grey)[..., None], 3, axis=2), opened.upright)
+    return Photo(_as_rgb(opened.image), opened.upright)
 
 
 def glance(path: Path, content: bytes, smallest: int) -> Glance:
@@ -63,10 +81,9 @@ def glance(path: Path, content: bytes, smallest: int) -> Glance:
     All of a JPEG's data is read for that, so that a damaged one is noticed as by ``read_picture``.
     Raises DataError as that.
     """
-    opened = _open(path, content, smallest)
+    opened = _open(path, content, draft=lambda image, _: image.draft("L", (smallest, smallest)))
     grey = _wide_grey(opened.image, path) or opened.image.convert("L")
-    size = opened.size[::-1] if opened.orientation < 5 else opened.size
-    return Glance(size, opened.orientation, np.asarray(grey))
+    return Glance(opened.upright, opened.orientation, np.asarray(grey))
 
 
 def read_mask(path: Path, *, colours: bool) -> np.ndarray:
@@ -95,12 +112,28 @@ class _Opened(NamedTuple):
     """(width, height) as stored."""
     orientation: int
 
+    @property
+    def upright(self) -> tuple[int, int]:
+        """(height, width) of the upright picture."""
+        width, height = self.size if self.orientation < 5 else self.size[::-1]
+        return height, width
 
-def _open(path: Path, content: bytes | None = None, smallest: int | None = None) -> _Opened:
-    """Decode a file, or its content if it was read before, and turn it upright.
 
-    ``smallest``: a JPEG may be grey and made smaller, with sides of at least so many pixels.
-    """
+Draft = Callable[[Image.Image, tuple[int, int]], object]
+"""Called before a picture of this upright (height, width) is decoded, to have it made smaller then."""
+
+
+def _reducing(view: View) -> Draft:
+    def reduce(image: Image.Image, upright: tuple[int, int]) -> None:
+        divisor = reduction(upright, view)
+        if divisor > 1:
+            image.draft(None, (image.width // divisor, image.height // divisor))
+
+    return reduce
+
+
+def _open(path: Path, content: bytes | None = None, draft: Draft | None = None) -> _Opened:
+    """Decode a file, or its content if it was read before, and turn it upright."""
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty; copy it again or remove it")
@@ -113,8 +146,8 @@ def _open(path: Path, content: bytes | None = None, smallest: int | None = None)
             if min(image.size) < MIN_SIDE:
                 raise DataError(f"{path}: only {image.width} x {image.height} pixels; remove it")
             opened = _Opened(image, image.size, image.getexif().get(ORIENTATION, 1))
-            if smallest:
-                image.draft("L", (smallest, smallest))
+            if draft:
+                draft(image, opened.upright)
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return opened

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from kseg.data.fitting import fit_sample
-from kseg.data.samples import Sample, Source
+from kseg.data.samples import Sample, Source, View
 from kseg.errors import DataError
 
 CACHE_SHARE = 0.5
@@ -39,8 +39,8 @@ class Loader:
     ) -> None:
         self.source = source
         self.size = size
+        self.view = View(size, resize)
         self.failure: DataError | None = None
-        self._resize = resize
         self._ignore_class = ignore_class
         height, width = size
         needed = 4 * height * width * len(source.names)
@@ -57,11 +57,11 @@ class Loader:
         if self.cached and self._stored[index]:
             return Sample(self._pictures[index], self._masks[index])
         try:
-            sample = self.source.load(index)
+            original = self.source.load(index, self.view)
         except DataError as error:
             self.failure = self.failure or error
             raise
-        sample = fit_sample(sample, self.size, self._resize, self._ignore_class)
+        sample = fit_sample(original, self.view, self._ignore_class)
         if self.cached:
             self._pictures[index], self._masks[index] = sample
             self._stored[index] = True  # last, so that no other thread sees half a sample

@@ -8,6 +8,7 @@ to be (ITU-T T.81, B.1.1.5). All others are left to Pillow.
 
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -25,15 +26,32 @@ HARMLESS = np.isin(np.arange(256), [0x00, *range(0xD0, 0xD8)])
 """What may follow 0xFF within the data: 0x00, where 0xFF is a datum, and the eight restarts."""
 
 
-def read_plain_jpeg(path: Path) -> np.ndarray | None:
-    """The picture, uint8 (H, W, 3) RGB, or None if the file is anything else, cannot be read, or may be damaged."""
+REDUCED = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+"""OpenCV's flags by what the sides are divided by; a flag for colours beside them counts for more than their names."""
+
+
+def read_plain_jpeg(
+    path: Path, reduction: Callable[[tuple[int, int]], int] | None = None
+) -> tuple[np.ndarray, tuple[int, int]] | None:
+    """The picture, uint8 (h, w, 3) RGB, and its own (height, width).
+
+    None if the file is anything else, cannot be read, or may be damaged. ``reduction``: by what the sides are to be
+    divided, 1, 2, 4 or 8, of a picture of a (height, width).
+    """
     try:
         content = path.read_bytes()
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=["JPEG"]) as header:
             if header.fp is None or not _is_plain(header, np.frombuffer(content, np.uint8)[header.fp.tell() :]):
                 return None
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        size = header.height, header.width
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | REDUCED[reduction(size) if reduction else 1]
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        return None if pixels is None else (pixels, size)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, cv2.error):
         return None
 

@@ -12,7 +12,7 @@ from kseg.data.annotations.cvat import CvatSource
 from kseg.data.annotations.labelme import LabelmeSource
 from kseg.data.annotations.panoptic import PanopticSource
 from kseg.data.folder import FolderSource
-from kseg.data.samples import Sample, Source
+from kseg.data.samples import Original, Source, View
 from kseg.data.splits import Split
 from kseg.data.synthetic import PARTS, draw_scene
 from kseg.errors import ConfigError, DataError
@@ -42,10 +42,10 @@ class SyntheticSource:
         digits = len(str(settings.scenes - 1))
         self.names: Sequence[str] = [f"scene-{index:0{digits}}" for index in range(settings.scenes)]
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, view: View | None = None) -> Original:
         """Draw a scene; the mask holds ids into ``PARTS``, or 1 where any person is."""
         picture, parts = draw_scene(self.seed, index, *self.size, self.level)
-        return Sample(picture, parts if self.parts else (parts > 0).astype(np.uint8))
+        return Original.whole(picture, parts if self.parts else (parts > 0).astype(np.uint8))
 
 
 class Joined:
@@ -65,10 +65,10 @@ class Joined:
         if count > 1:
             raise DataError(f"data.also: two sources have a sample called {name}; rename the folder of one")
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, view: View | None = None) -> Original:
         """The sample as its own source loads it."""
         number = bisect_right(self._ends, index)
-        return self.sources[number].load(index - self._starts[number])
+        return self.sources[number].load(index - self._starts[number], view)
 
     @property
     def _starts(self) -> list[int]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.data.images import read_picture
 from kseg.inference.cleaning import Cleaning
 from kseg.inference.predictor import Fitted, Predictor
 from kseg.inference.segmentation import Segmentation
@@ -17,6 +16,7 @@ class LocalAnswerer:
     Args:
         predictor: The network.
         resolution, flip, soft: See ``Predictor.predict``.
+        need_photo: The segmentations' pictures will be looked at.
         cleaning: What is tidied in every mask.
         batch_size: Photos judged together, at the trained resolution.
     """
@@ -28,6 +28,7 @@ class LocalAnswerer:
         resolution: int | str = "trained",
         flip: bool = False,
         soft: bool = True,
+        need_photo: bool = True,
         cleaning: Cleaning | None = None,
         batch_size: int = 4,
     ) -> None:
@@ -35,12 +36,13 @@ class LocalAnswerer:
         self.resolution = resolution
         self.flip = flip
         self.soft = soft
+        self.need_photo = need_photo or resolution != "trained"
         self.cleaning = cleaning
         self.batch_size = batch_size if resolution == "trained" else 1
 
     def read(self, photo: Path) -> Fitted:
         """Read a photo and bring it to the network's size."""
-        return self.predictor.fit(read_picture(photo))
+        return self.predictor.fit_file(photo, whole=self.need_photo)
 
     def judge(self, photos: Sequence[Fitted]) -> Sequence[np.ndarray | Segmentation]:
         """The logits of each; or, at another resolution, which is judged in tiles, the whole answer."""

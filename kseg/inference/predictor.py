@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from kseg.data.fitting import Box, fit_picture, place, restore, restored_channels
-from kseg.data.images import read_picture
+from kseg.data.fitting import Box, fit_photo, fit_picture, restore, restored_channels
+from kseg.data.images import read_photo, read_picture
+from kseg.data.samples import View
 from kseg.errors import DataError
-from kseg.inference.segmentation import Segmentation
+from kseg.inference.segmentation import Segmentation, black
 from kseg.inference.tiles import OVERLAP, TILE, judge_in_tiles
 from kseg.logits import as_probabilities, decide, decide_by_channel
 from kseg.objectives.overlap import check_threshold
@@ -52,8 +53,7 @@ class Predictor:
     ) -> None:
         self.classes = tuple(classes)
         self.colours = colours or {}
-        self.image_size = image_size
-        self.resize = resize
+        self.view = View(image_size, resize)
         self.threshold = check_threshold(threshold)
         pixels = tf.TensorSpec([None, None, None, 3], tf.float32)
         self._network = tf.function(network, input_signature=[pixels], autograph=False)
@@ -71,7 +71,7 @@ class Predictor:
         """Segment a photo.
 
         Args:
-            photo: uint8 (H, W, 3) RGB, a file, or a Pillow image.
+            photo: uint8 (H, W, 3) RGB, a file, or a Pillow image. A file is seen as in training (``fit_file``).
             resolution: "trained": the photo is brought to the size the network was trained at, which suits photos
                 like those. "full": the network sees it pixel by pixel, which finds what is small in a large photo; or
                 the longer side, in pixels, that it is brought to. What is larger than a tile is judged in tiles.
@@ -83,17 +83,25 @@ class Predictor:
         Raises:
             DataError: the photo cannot be read, or is no such array.
         """
-        picture = as_picture(photo)
-        if resolution == "trained":
-            fitted = self.fit(picture)
-            (logits,) = self.judge([fitted.picture], flip=flip)
-            return self.finish(fitted, logits, soft)
-        return self._predict_large(picture, resolution, flip, soft, tile, overlap)
+        if resolution != "trained":
+            return self._predict_large(as_picture(photo), resolution, flip, soft, tile, overlap)
+        fitted = self.fit_file(Path(photo)) if isinstance(photo, str | Path) else self.fit(as_picture(photo))
+        (logits,) = self.judge([fitted.picture], flip=flip)
+        return self.finish(fitted, logits, soft)
 
     def fit(self, photo: np.ndarray) -> Fitted:
         """A uint8 (H, W, 3) photo at the network's size."""
-        box = place(photo.shape[:2], self.image_size, self.resize)
-        return Fitted(photo, fit_picture(photo, self.image_size, box), box)
+        return Fitted(photo, *fit_photo(photo, photo.shape[:2], self.view))
+
+    def fit_file(self, path: Path, *, whole: bool = True) -> Fitted:
+        """The photo in a file at the network's size, a large JPEG by way of a reduced one, as training sees it.
+
+        ``whole``: the photo itself is needed, too; else it is black, and takes no memory. Raises DataError if it
+        cannot be read.
+        """
+        pixels, size = read_photo(path, self.view)
+        photo = pixels if pixels.shape[:2] == size else read_picture(path) if whole else black(size)
+        return Fitted(photo, *fit_photo(pixels, size, self.view))
 
     def judge(self, pictures: Sequence[np.ndarray] | np.ndarray, flip: bool = False) -> np.ndarray:
         """The logits, float32 (B, H, W, C), of uint8 (B, H, W, 3) pictures, H and W multiples of 32."""

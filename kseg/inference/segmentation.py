@@ -24,6 +24,11 @@ SHOWN_AT = 1024
 """Longest side of the picture a notebook shows."""
 
 
+def black(size: tuple[int, int]) -> np.ndarray:
+    """The picture of a photo that nobody will look at: uint8 (*size, 3), of no memory."""
+    return np.broadcast_to(np.uint8(0), (*size, 3))
+
+
 class Polygon(NamedTuple):
     """An outline and the outlines of the holes in it, each int32 (N, 2), x and y, not closed by its first point.
 

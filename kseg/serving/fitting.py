@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from kseg.data.fitting import REDUCTIONS
+from kseg.data.samples import View
+
 Finish = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 STRIP_VALUES = 2**22
@@ -18,6 +21,15 @@ def place(photo: tf.Tensor, size: tuple[int, int], resize: str) -> tf.Tensor:
     factor = tf.reduce_min(tf.cast(whole, tf.float64) / sides)
     inner = tf.minimum(whole, tf.maximum(1, tf.cast(tf.round(sides * factor), tf.int32)))
     return tf.concat([(whole - inner) // 2, inner], axis=0)
+
+
+def reduction(photo: tf.Tensor, view: View) -> tf.Tensor:
+    """Which of ``(1, *REDUCTIONS)`` a JPEG of int32 (height, width) is to be reduced by, by its place: int32 scalar."""
+    inner = place(photo, *view)[2:]
+    fits = [
+        tf.reduce_all((photo // divisor >= inner) & (2 * inner * (-photo % divisor) <= photo)) for divisor in REDUCTIONS
+    ]
+    return tf.where(tf.reduce_any(fits), tf.argmax(fits, output_type=tf.int32) + 1, 0)
 
 
 def fit_picture(pixels: tf.Tensor, size: tuple[int, int], box: tf.Tensor) -> tf.Tensor:

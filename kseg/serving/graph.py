@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kseg.data.samples import View
 from kseg.logits import SOFT, log_odds
 from kseg.serving.fitting import fit_picture, place, restore_in_strips
 from kseg.serving.photo.decode import Photo, decode_photo
@@ -48,6 +49,11 @@ class Contract:
     max_pixels: int = 50_000_000
 
     @property
+    def view(self) -> View:
+        """How the network sees photos."""
+        return View(self.image_size, self.resize)
+
+    @property
     def binary(self) -> bool:
         """Whether it is one class against everything else."""
         return len(self.classes) == 2
@@ -69,10 +75,7 @@ class ServedNetwork:
         self._network = tf.function(
             network, input_signature=[pixels], autograph=False, experimental_attributes={"_noinline": True}
         )
-        content = tf.TensorSpec([], tf.string, name="content")
-        self._decode = tf.function(
-            lambda content: decode_photo(content, contract.max_pixels), input_signature=[content], autograph=False
-        )
+        self._decode, self._decode_reduced = _decoder(contract), _decoder(contract, contract.view)
 
     def signatures(self) -> dict[str, Any]:
         """The concrete functions to save, by the name of their signature."""
@@ -99,7 +102,7 @@ class ServedNetwork:
         prepared = self._prepare(image_bytes)
 
         def answer(logits: tf.Tensor, size: tf.Tensor) -> Tensors:
-            box = place(size, self.contract.image_size, self.contract.resize)
+            box = place(size, *self.contract.view)
             mask, counts = restore_in_strips(logits, size, box, self._decide)
             return {
                 "mask_bytes": tf.io.encode_png(mask[..., None], compression=COMPRESSION),
@@ -122,7 +125,7 @@ class ServedNetwork:
         prepared = self._prepare(image_bytes)
 
         def answer(logits: tf.Tensor, size: tf.Tensor, content: tf.Tensor) -> Tensors:
-            box = place(size, self.contract.image_size, self.contract.resize)
+            box = place(size, *self.contract.view)
             alpha, _ = restore_in_strips(logits, size, box, self._alpha)
             # Decoded a second time: keeping all photos of a batch until here would take their memory together.
             photo = self._decode(content)
@@ -147,14 +150,13 @@ class ServedNetwork:
         size = self.contract.image_size
 
         def read(content: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            photo: Photo = self._decode(content)
-            sides = tf.shape(photo.pixels)[:2]
+            photo: Photo = self._decode_reduced(content)
             fitted = tf.cond(
                 photo.status == int(Status.OK),
-                lambda: fit_picture(photo.pixels, size, place(sides, size, self.contract.resize)),
+                lambda: fit_picture(photo.pixels, size, place(photo.size, *self.contract.view)),
                 lambda: tf.zeros([*size, 3], tf.uint8),
             )
-            return fitted, sides, photo.status, photo.message
+            return fitted, photo.size, photo.status, photo.message
 
         specs = (
             tf.TensorSpec([*size, 3], tf.uint8),
@@ -221,6 +223,13 @@ class ServedNetwork:
         if not self.contract.binary:
             return tf.reduce_mean(tf.reduce_max(there, axis=-1))
         return tf.reduce_mean(tf.where(there > self.contract.threshold, there, 1 - there))
+
+
+def _decoder(contract: Contract, view: View | None = None) -> Any:
+    content = tf.TensorSpec([], tf.string, name="content")
+    return tf.function(
+        lambda content: decode_photo(content, contract.max_pixels, view), input_signature=[content], autograph=False
+    )
 
 
 def _continued(pixels: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,7 @@ import cv2
 import keras
 import numpy as np
 
-from kseg.data.fitting import fit_picture, place, restore
+from kseg.data.fitting import fit_photo, fit_picture, place, restore
 from kseg.errors import ExportError
 from kseg.logits import decide
 from kseg.serving import session_run
@@ -112,13 +112,12 @@ def verify(
 
 def network_pixels(contract: Contract, picture: np.ndarray) -> np.ndarray:
     """A uint8 (H, W, 3) picture as the network sees it: float32 (1, *image_size, 3)."""
-    box = place(picture.shape[:2], contract.image_size, contract.resize)
-    return fit_picture(picture, contract.image_size, box)[None].astype(np.float32)
+    return fit_photo(picture, picture.shape[:2], contract.view)[0][None].astype(np.float32)
 
 
 def expected_logits(model: keras.Model, contract: Contract, picture: np.ndarray) -> np.ndarray:
     """What a network says of a uint8 (H, W, 3) picture, at the picture's own size: float32 (H, W, C) logits."""
-    box = place(picture.shape[:2], contract.image_size, contract.resize)
+    box = place(picture.shape[:2], *contract.view)
     return restore(model.predict_on_batch(network_pixels(contract, picture))[0], picture.shape[:2], box)
 
 

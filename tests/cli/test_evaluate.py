@@ -54,6 +54,16 @@ def test_scores_are_scikit_learns_of_the_masks_that_are_predicted(evaluated, tra
     assert dataset["jaccard"]["low"] <= dataset["jaccard"]["value"] <= dataset["jaccard"]["high"]
 
 
+def test_large_photos_are_judged_as_they_are_predicted(trained_run, predictor, tmp_path):
+    photos = make_photos(tmp_path / "large", 4, 320, 264)
+    assert run(trained_run, "--data", photos, "--split", "all", "--out", tmp_path / "out").exit_code == 0
+    rows = {row["name"]: row["jaccard"] for row in scores(tmp_path / "out")["per_photo"]}
+    for file in (photos / "images").iterdir():
+        truth = cv2.imread(str(photos / "masks" / f"{file.stem}.png"), cv2.IMREAD_GRAYSCALE).ravel() > 0
+        found = predictor.predict(file).mask.ravel() > 0
+        assert rows[f"large/{file.stem}"] == pytest.approx(jaccard_score(truth, found), abs=1e-12)
+
+
 def numbers(content):
     """All numbers in an evaluation, under their path."""
     if isinstance(content, dict):

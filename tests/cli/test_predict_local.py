@@ -4,15 +4,18 @@ import io
 import os
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from kseg.cli.predict import main
+from kseg.data.fitting import Box, restore
 from kseg.data.synthetic import draw_scene
 from kseg.inference.cleaning import Cleaning
 from kseg.inference.film import FilmWriter, open_film
+from kseg.logits import as_logits
 
 EXACT = ("--precision", "float32")
 ALL = ("mask", "probabilities", "overlay", "cutout", "background")
@@ -23,7 +26,7 @@ def album(tmp_path, monkeypatch):
     """Photos of several sizes and formats in folders; what is no photo, or hidden, beside them."""
     monkeypatch.chdir(tmp_path)
     for index, name in enumerate(PHOTOS):
-        draw(f"album/{name}", index, 60 + 7 * index, 90 - 5 * index)
+        draw(f"album/{name}", 4 + index, 60 + 7 * index, 90 - 5 * index)
     draw("album/.hidden.jpg", 9)
     draw("album/.thumbnails/x.jpg", 9)
     (tmp_path / "album" / "notes.txt").write_text("no photo")
@@ -90,6 +93,25 @@ def test_every_kind_has_the_photos_size_and_values(trained_run, predictor, album
         assert_nearly_equal(read(f"out/{stem}_overlay.png"), expected.overlay())
         assert_nearly_equal(read(f"out/{stem}_cutout.png"), expected.cutout())
         assert_nearly_equal(read(f"out/{stem}_background.png"), expected.on_background("blur"))
+
+
+def test_a_large_jpeg_is_seen_as_in_training_with_and_without_the_photo_itself(trained_run, predictor, tmp_path):
+    draw(tmp_path / "large.jpg", 1, 331, 460)
+    found = predictor.predict(tmp_path / "large.jpg")
+    reduced = cv2.imread(str(tmp_path / "large.jpg"), cv2.IMREAD_REDUCED_COLOR_8)[..., ::-1]
+    assert reduced.shape == (42, 58, 3)
+    assert predictor.view.size == (32, 32)
+    picture = cv2.resize(reduced, (32, 32), interpolation=cv2.INTER_AREA)
+    (logits,) = predictor.judge([picture])
+    np.testing.assert_allclose(
+        restore(logits, (331, 460), Box(0, 0, 32, 32)), as_logits(found.probabilities), atol=1e-3
+    )
+    np.testing.assert_array_equal(found.picture, read(tmp_path / "large.jpg"))
+    segmented(trained_run, tmp_path / "large.jpg", "--out", tmp_path / "masks", "--output", "mask")
+    segmented(trained_run, tmp_path / "large.jpg", "--out", tmp_path / "both", "--output", "mask", "--output", "cutout")
+    for folder in ("masks", "both"):
+        assert_mask(tmp_path / folder / "large_mask.png", found.mask)
+    assert_nearly_equal(read(tmp_path / "both" / "large_cutout.png"), found.cutout())
 
 
 def test_patterns_and_a_colour_behind(trained_run, predictor, album):

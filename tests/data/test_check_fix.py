@@ -50,7 +50,7 @@ def test_the_copy_is_clean_and_the_original_untouched(broken, tmp_path):
     assert len(again.samples) == fixed.kept
     source = FolderSource(DataSettings(roots=(tmp_path / "clean",)))
     for index in range(len(source.names)):
-        picture, mask = source.load(index)
+        picture, mask, _ = source.load(index)
         assert picture.shape[:2] == mask.shape
     assert list(tmp_path.iterdir()) == [tmp_path / "clean"]
 

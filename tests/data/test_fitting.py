@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kseg.data.fitting import Box, fit_mask, fit_picture, place, restore
+from kseg.data.fitting import Box, fit_mask, fit_photo, fit_picture, place, reduction, restore
+from kseg.data.samples import View
 
 SIDE = st.integers(1, 40)
 
@@ -46,6 +47,39 @@ def test_a_mask_enlarged_and_reduced_again_is_the_same():
     mask = np.random.default_rng(1).integers(0, 7, (30, 22), np.uint8)
     enlarged = fit_mask(mask, (90, 66), whole(90, 66))
     np.testing.assert_array_equal(fit_mask(enlarged, (30, 22), whole(30, 22)), mask)
+
+
+def test_a_jpeg_is_reduced_as_far_as_the_view_allows():
+    assert reduction((3000, 4000), View((256, 256))) == 8  # 375 x 500
+    assert reduction((480, 640), View((256, 256), "pad")) == 2  # 240 x 320 for 192 x 256
+    assert reduction((480, 640), View((256, 256))) == 1  # 240 rows were fewer than 256
+    assert reduction((513, 512), View((256, 256))) == 2  # to 257 rows, of which the last is half a row
+    assert reduction((515, 512), View((128, 128))) == 4  # 129 rows, the last of them a quarter of a row too many
+    assert reduction((513, 512), View((128, 128))) == 2  # 129 rows at 4: three quarters of a row too many
+    assert reduction((20, 4000), View((32, 32))) == 1
+
+
+@given(
+    st.tuples(*[st.integers(1, 5000)] * 2), st.tuples(*[st.integers(1, 600)] * 2), st.sampled_from(["stretch", "pad"])
+)
+@settings(deadline=None, max_examples=200)
+def test_no_more_is_lost_than_the_network_sees(photo, size, resize):
+    view = View(size, resize)
+    box = place(photo, *view)
+
+    def enough(divisor):
+        sizes = zip(photo, (box.height, box.width), strict=True)
+        moves = [np.ceil(side / divisor) * divisor * inner / side - inner for side, inner in sizes]
+        return photo[0] / divisor >= box.height and photo[1] / divisor >= box.width and max(moves) <= 0.5 + 1e-9
+
+    divisor = reduction(photo, view)
+    assert divisor == max([1, *(one for one in (2, 4, 8) if enough(one))])
+
+
+def test_a_reduced_photo_comes_into_the_box_of_the_whole():
+    picture, box = fit_photo(np.full((38, 75, 3), 9, np.uint8), (299, 600), View((64, 64), "pad"))
+    assert box == place((299, 600), (64, 64), "pad")
+    assert (picture[box.slices] == 9).all()
 
 
 def test_padding_keeps_the_aspect_and_is_ignored():

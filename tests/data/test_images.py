@@ -1,10 +1,12 @@
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from kseg.data.images import read_mask, read_picture
+from kseg.data.images import read_mask, read_photo, read_picture
+from kseg.data.samples import View
 from kseg.errors import DataError
 
 ORIENTATION = 0x0112
@@ -46,6 +48,44 @@ def test_every_exif_orientation_is_turned_upright(tmp_path, ending, orientation)
     picture = read_picture(path)
     assert picture.shape == (32, 48, 3)
     assert np.abs(corners(picture).astype(int) - CORNERS).max() < 40
+
+
+@pytest.mark.parametrize("orientation", STORED_AS)
+def test_a_turned_jpeg_is_reduced_by_its_upright_size(tmp_path, orientation):
+    upright = CORNERS.repeat(40, axis=0).repeat(90, axis=1)  # 80 x 180
+    path = save(tmp_path / "a.jpg", STORED_AS[orientation](upright), orientation)
+    photo = read_photo(path, View((16, 45)))
+    assert photo.size == (80, 180)
+    assert photo.pixels.shape == (20, 45, 3)
+    assert np.abs(corners(photo.pixels).astype(int) - CORNERS).max() < 40
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("shape", [(320, 480), (327, 487)])
+def test_a_reduced_jpeg_looks_as_the_whole_one_averaged(tmp_path, shape, progressive, mode):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (*shape, 3), np.uint8)
+    picture = cv2.GaussianBlur(noise, (0, 0), 3)
+    Image.fromarray(picture).convert(mode).save(tmp_path / "a.jpg", quality=95, progressive=progressive)
+    whole = read_picture(tmp_path / "a.jpg")
+    assert whole.shape[:2] == shape
+    for size in ((160, 240), (80, 120), (40, 60)):
+        reduced = read_photo(tmp_path / "a.jpg", View(size)).pixels
+        divisor = round(shape[0] / len(reduced))
+        assert divisor == shape[0] // size[0]
+        rows, columns = reduced.shape[:2]
+        room = [(0, rows * divisor - shape[0]), (0, columns * divisor - shape[1]), (0, 0)]
+        blocks = np.pad(whole, room, "edge").reshape(rows, divisor, columns, divisor, 3)
+        assert np.abs(reduced - blocks.mean(axis=(1, 3))).mean() < 1.5
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "tiff"])
+def test_what_is_no_jpeg_is_read_whole(tmp_path, ending):
+    path = save(tmp_path / f"a.{ending}", UPRIGHT)
+    photo = read_photo(path, View((2, 2)))
+    assert photo.size == (32, 48)
+    np.testing.assert_array_equal(photo.pixels, read_picture(path))
 
 
 @pytest.mark.parametrize("orientation", STORED_AS)

@@ -3,7 +3,7 @@ import pytest
 
 from kseg.data.folder import FolderSource
 from kseg.data.loading import Loader, free_memory, require_no_problems
-from kseg.data.samples import Sample
+from kseg.data.samples import Original
 from kseg.errors import DataError
 from kseg.settings import DataSettings
 
@@ -16,11 +16,11 @@ class Counting:
         self.skipped = {}
         self.loads = np.zeros(count, int)
 
-    def load(self, index):
+    def load(self, index, view=None):
         self.loads[index] += 1
         if index == 2:
             raise DataError("s2.jpg: broken")
-        return Sample(np.full((10, 10, 3), index, np.uint8), np.full((5, 5), index, np.uint8))
+        return Original.whole(np.full((10, 10, 3), index, np.uint8), np.full((5, 5), index, np.uint8))
 
 
 @pytest.mark.parametrize("cache", [True, False])

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kseg.data.loading import Loader
 from kseg.data.pipeline import TrainingOrder, data_errors, evaluation_pipeline, training_pipeline
-from kseg.data.samples import Sample
+from kseg.data.samples import Original
 from kseg.errors import DataError
 from kseg.settings import AugmentationSettings
 
@@ -17,12 +17,12 @@ class Numbered:
         self.skipped = {}
         self.broken = broken
 
-    def load(self, index):
+    def load(self, index, view=None):
         if index == self.broken:
             raise DataError(f"s{index}.jpg: broken")
         mask = np.full((32, 32), index, np.uint8)
         mask[:, :16] = 0
-        return Sample(np.repeat(mask[..., None], 3, axis=2), mask)
+        return Original.whole(np.repeat(mask[..., None], 3, axis=2), mask)
 
 
 def batches(indices, *, first_step=0, steps=12, batch_size=3, seed=5, count=10, flip=0.5):

@@ -27,10 +27,12 @@ def encoded(pixels, **options):
     return file.getvalue()
 
 
-def by_pillow(content):
-    """What Pillow makes of it, or None where it refuses."""
+def by_pillow(content, divisor=1):
+    """What Pillow makes of it, its sides divided, or None where it refuses."""
     try:
         with Image.open(io.BytesIO(content)) as image:
+            if divisor > 1:
+                image.draft(None, [side // divisor for side in image.size])
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError):
         return None
@@ -38,21 +40,32 @@ def by_pillow(content):
 
 @pytest.fixture
 def read(tmp_path):
-    def read(content):
+    def read(content, divisor=1):
         path = tmp_path / "photo.jpg"
         path.write_bytes(content)
-        return read_plain_jpeg(path)
+        found = read_plain_jpeg(path, lambda _: divisor)
+        return found and found[0]
 
     return read
 
 
+@pytest.mark.parametrize("divisor", [1, 2, 4, 8])
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("size", [(2, 2), (17, 64), (101, 33), (256, 255)])
-def test_the_pixels_are_pillows(read, sampling, size):
+@pytest.mark.parametrize("size", [(8, 9), (17, 64), (101, 33), (256, 255)])
+def test_the_pixels_are_pillows(read, size, sampling, divisor):
     for quality, restarts in ((30, 0), (75, 2), (98, 1)):
         options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
         content = cv2.imencode(".jpg", picture(*size), [*options, cv2.IMWRITE_JPEG_RST_INTERVAL, restarts])[1].tobytes()
-        np.testing.assert_array_equal(read(content), by_pillow(content), strict=True)
+        found = read(content, divisor)
+        assert found.shape == (-(-size[0] // divisor), -(-size[1] // divisor), 3)
+        np.testing.assert_array_equal(found, by_pillow(content, divisor), strict=True)
+
+
+def test_its_own_size_is_told_and_decides(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(encoded(picture(40, 61)))
+    pixels, size = read_plain_jpeg(tmp_path / "photo.jpg", {(40, 61): 4}.get)
+    assert size == (40, 61)
+    assert pixels.shape == (10, 16, 3)
 
 
 def test_what_is_damaged_is_left_to_pillow_or_gives_its_pixels(read):
@@ -67,10 +80,11 @@ def test_what_is_damaged_is_left_to_pillow_or_gives_its_pixels(read):
             del damaged[int(rng.integers(300, len(content))) :]
         elif number % 3 == 1:
             damaged[-2:] = b"\xff\xd9"
-        found = read(bytes(damaged))
+        divisor = (1, 2, 4, 8)[number // 20 % 4]
+        found = read(bytes(damaged), divisor)
         kinds["left" if found is None else "same"] += 1
         if found is not None:
-            np.testing.assert_array_equal(found, by_pillow(bytes(damaged)), strict=True)
+            np.testing.assert_array_equal(found, by_pillow(bytes(damaged), divisor), strict=True)
     assert min(kinds.values()) > 50, kinds
 
 

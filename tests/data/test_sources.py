@@ -4,6 +4,7 @@ from PIL import Image
 from support import make_photos
 
 from kseg.data.folder import FolderSource
+from kseg.data.samples import View
 from kseg.data.sources import Joined, SyntheticSource, open_source
 from kseg.data.splits import Split
 from kseg.data.synthetic import PARTS
@@ -18,7 +19,8 @@ def folder(*roots, **settings):
 def test_pictures_and_masks_are_matched_by_stem_and_sorted(photos):
     source = folder(photos)
     assert source.names == [f"photos/p{index:03}" for index in range(12)]
-    picture, mask = source.load(3)
+    picture, mask, size = source.load(3)
+    assert size == (48, 40)
     assert picture.shape == (48, 40, 3)
     assert mask.shape == (48, 40)
     assert set(np.unique(mask)) <= {0, 1}
@@ -124,7 +126,7 @@ def test_the_real_pictures_can_all_be_read(real_data):
     assert (len(people.names), len(street.names)) == (193, 360)
     smaller = 0
     for index in range(0, 193, 4):
-        picture, mask = people.load(index)
+        picture, mask, _ = people.load(index)
         smaller += mask.shape[0] < picture.shape[0]
     assert smaller > 20  # most masks of this set are smaller than their photo
 
@@ -138,8 +140,8 @@ class Numbered:
         self.split = split
         self.sound = sound
 
-    def load(self, index):
-        return self.names[index]
+    def load(self, index, view=None):
+        return self.names[index] if view is None else (self.names[index], view)
 
 
 def test_joined_sources_follow_one_another_with_their_weights_and_splits():
@@ -147,6 +149,7 @@ def test_joined_sources_follow_one_another_with_their_weights_and_splits():
         [Numbered("a", 2), Numbered("b", 3, Split([0, 2], [1]), sound=False), Numbered("c", 1)], [1, 0.5, 3]
     )
     assert [joined.load(index) for index in range(6)] == joined.names == ["a/0", "a/1", "b/0", "b/1", "b/2", "c/0"]
+    assert joined.load(3, View((8, 8))) == ("b/1", View((8, 8)))
     assert joined.weights.tolist() == [1, 1, 0.5, 0.5, 0.5, 3]
     assert joined.split == Split([2, 4], [3])
     assert not joined.sound

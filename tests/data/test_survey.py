@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from kseg.data.loading import Loader
-from kseg.data.samples import Sample
+from kseg.data.samples import Original
 from kseg.data.survey import class_weights, count_pixels, repeat_factors
 from kseg.errors import DataError
 
@@ -20,9 +20,9 @@ class Made:
         self.split = None
         self.sound = True
 
-    def load(self, index):
+    def load(self, index, view=None):
         mask = self.masks[index]
-        return Sample(np.zeros((*mask.shape, 3), np.uint8), mask)
+        return Original.whole(np.zeros((*mask.shape, 3), np.uint8), mask)
 
 
 def test_pixels_are_counted_per_sample_and_ignored_ones_are_not():

@@ -16,13 +16,23 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from kseg.data.images import read_photo
+from kseg.data.samples import View
 from kseg.serving.photo.decode import decode_photo
 from kseg.serving.photo.header import Kind, Status, read_header
 
 MAX_PIXELS = 50_000_000
 ORIENTATIONS = range(1, 9)
 
-decode = tf.function(lambda content: decode_photo(content, MAX_PIXELS), input_signature=[tf.TensorSpec([], tf.string)])
+
+def decoder(view=None):
+    content = tf.TensorSpec([], tf.string)
+    return tf.function(lambda content: decode_photo(content, MAX_PIXELS, view), input_signature=[content])
+
+
+decode = decoder()
+VIEWS = (View((32, 64)), View((64, 64), "pad"), View((160, 96)))
+decode_for = {view: decoder(view) for view in VIEWS}
 header = tf.function(read_header, input_signature=[tf.TensorSpec([], tf.string)])
 
 
@@ -192,6 +202,31 @@ def largest_difference(content):
 def test_every_orientation_of_a_format_whose_decoder_is_exact(name, order):
     for orientation in ORIENTATIONS:
         assert largest_difference(LOSSLESS[name](9, 14, exif_block(orientation, order))) == 0, orientation
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("name", [*JPEG, "png rgb", "webp lossless", "bmp"])
+def test_what_a_view_needs_is_what_training_reads(name, view, tmp_path):
+    reduced = 0
+    for number, sides in enumerate([(64, 128), (127, 255), (321, 641), (512, 300), (300, 1024), (20, 30)]):
+        orientation = 1 + 5 * number % 8
+        content = FORMATS[name](*sides, *([] if name in UNTURNED else [exif_block(orientation)]))
+        (tmp_path / "photo").write_bytes(content)
+        expected, photo = read_photo(tmp_path / "photo", view), decode_for[view](content)
+        assert photo.status == Status.OK
+        assert tuple(photo.size.numpy()) == expected.size
+        tolerance = {"jpeg cmyk": 1}.get(name, 0)
+        np.testing.assert_allclose(photo.pixels.numpy().astype(int), expected.pixels, atol=tolerance)
+        reduced += photo.pixels.shape[0] < expected.size[0] / 1.9
+    assert (reduced > 1) == (name in JPEG)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", JPEG["jpeg"](300, 400)[:900], SMALL["png rgb"][:40]])
+def test_for_a_view_too_what_cannot_be_read_has_no_pixels_and_no_size(content):
+    photo = decode_for[VIEWS[0]](content)
+    assert photo.status != Status.OK
+    assert photo.pixels.shape == (0, 0, 3)
+    assert photo.size.numpy().tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("name", JPEG)

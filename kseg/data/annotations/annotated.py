@@ -14,8 +14,8 @@ from PIL import Image
 from kseg.data.annotations.names import LabelNames
 from kseg.data.annotations.regions import Size
 from kseg.data.folder import titles
-from kseg.data.images import ORIENTATION, read_picture
-from kseg.data.samples import Sample
+from kseg.data.images import ORIENTATION, read_photo
+from kseg.data.samples import Original, View
 from kseg.data.splits import Split
 from kseg.errors import ConfigError, DataError
 from kseg.settings import DataSettings, SourceSettings
@@ -100,17 +100,18 @@ class AnnotatedSource(ABC, Generic[Drawn]):
         self.labels.require_known(", ".join(map(str, self.settings.roots)), counts, declared)
         self.names: Sequence[str] = list(self._entries)
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, view: View | None = None) -> Original:
         """Read a picture and draw its mask, of the picture's size. Raises DataError naming the annotation file."""
         entry = self._entries[self.names[index]]
-        picture = read_picture(entry.picture)
-        height, width = picture.shape[:2]
+        photo = read_photo(entry.picture, view)
+        height, width = photo.size
         try:
             if entry.size in (None, (height, width)):
-                return Sample(picture, self._draw(entry.drawn, (height, width)))
+                return Original(photo.pixels, self._draw(entry.drawn, (height, width)), photo.size)
             orientation = _orientation(entry.picture)
             if orientation in TURNS and entry.size == (width, height):
-                return Sample(picture, TURNS[orientation](self._draw(entry.drawn, (width, height))))
+                turned = TURNS[orientation](self._draw(entry.drawn, (width, height)))
+                return Original(photo.pixels, turned, photo.size)
         except DataError as error:
             raise DataError(f"{entry.file}: {entry.picture.name}: {error}") from None
         stated_height, stated_width = entry.size

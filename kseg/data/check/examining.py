@@ -41,7 +41,7 @@ def examine_loaded(source: Source, index: int, rules: Rules) -> Examined:
     """Look at a sample that its source puts together, from files or not."""
     seen = Examined(source.names[index])
     try:
-        picture, ids = source.load(index)
+        picture, ids, _ = source.load(index)
     except DataError as error:
         seen.add(Kind.UNREADABLE, rules.bad, str(error))
         return seen

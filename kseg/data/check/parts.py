@@ -98,7 +98,8 @@ class LoadedPart:
     def show(self, place: int) -> Shown:
         """The sample as it is loaded."""
         try:
-            return Shown(*self.source.load(place))
+            picture, mask, _ = self.source.load(place)
+            return Shown(picture, mask)
         except DataError:
             return Shown(None, None)
 

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped, 
 from kseg.data.annotations.names import LabelNames
 from kseg.data.annotations.panoptic import Segment, panoptic_values
 from kseg.data.labels import LabelMap
-from kseg.data.samples import Sample
+from kseg.data.samples import Original, View
 from kseg.data.splits import Split
 from kseg.data.tfds.records import Part, Records
 from kseg.errors import ConfigError, DataError, did_you_mean
@@ -56,7 +56,7 @@ class CatalogueSource:
         border = sum(part.take for part in training)
         self.split = Split(list(range(border)), list(range(border, len(self.names)))) if validation else None
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, view: View | None = None) -> Original:
         """A sample in its own size; may be called from several threads. Raises DataError naming file and record."""
         record = self._records.read(index)
         try:
@@ -67,7 +67,7 @@ class CatalogueSource:
             if picture.shape[:2] != mask.shape[:2]:
                 raise ValueError(f"a mask of {mask.shape[:2]} pixels for a picture of {picture.shape[:2]}")
             picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == GREY else picture
-            return Sample(picture, self._encode(mask, features))
+            return Original.whole(picture, self._encode(mask, features))
         except (DataError, ValueError, IndexError, DecodeError, tf.errors.OpError) as error:
             raise DataError(f"{self._records.where(index)}: {getattr(error, 'message', error)}") from None
 

@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 from kseg import __version__
 from kseg.data.fitting import fit_sample
 from kseg.data.loading import require_no_problems
-from kseg.data.samples import Source
+from kseg.data.samples import Source, View
 from kseg.data.sources import open_source
 from kseg.data.splits import Split, choose_split
 from kseg.data.tfds.prepared import LENGTHS, TRAINING, VALIDATION, Contents, Prepared, Stored, read_facts
@@ -170,11 +170,11 @@ def _digest(source: Source, settings: Settings, licence: str) -> str:
 
 def _encoder(source: Source, data: DataSettings) -> Callable[[int], Stored]:
     """Reads a sample, brings it to the network's size as ``kseg.data.loading.Loader`` does, and encodes it."""
+    view = View(data.image_size, data.resize)
 
     def encode(position: int) -> Stored:
-        sample = source.load(position)
-        height, width = sample.picture.shape[:2]
-        return Stored.encode(fit_sample(sample, data.image_size, data.resize, data.ignore_class), (height, width))
+        original = source.load(position, view)
+        return Stored.encode(fit_sample(original, view, data.ignore_class), original.size)
 
     return encode
 

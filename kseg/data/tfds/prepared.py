@@ -81,13 +81,13 @@ class Stored(NamedTuple):
     def decode(self) -> Sample:
         """The very pixels. Raises ValueError if they are damaged: a PNG file has checksums."""
         try:
-            colours = cv2.imdecode(np.frombuffer(self.picture, np.uint8), cv2.IMREAD_COLOR)
+            picture = cv2.imdecode(np.frombuffer(self.picture, np.uint8), cv2.IMREAD_COLOR_RGB)
             mask = cv2.imdecode(np.frombuffer(self.mask, np.uint8), cv2.IMREAD_GRAYSCALE)
         except cv2.error:  # where not a checksum, but a size is beyond all bounds
-            colours = mask = None
-        if colours is None or mask is None:
+            picture = mask = None
+        if picture is None or mask is None:
             raise ValueError("cannot be decoded")
-        return Sample(cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), mask)
+        return Sample(picture, mask)
 
 
 class Contents(NamedTuple):

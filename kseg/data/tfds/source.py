@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
-from kseg.data.samples import Sample
+from kseg.data.samples import Original, View
 from kseg.data.splits import Split
 from kseg.data.tfds.catalogue import CatalogueSource
 from kseg.data.tfds.prepared import LENGTHS, TRAINING, VALIDATION, Stored, read_facts
@@ -60,12 +60,12 @@ class PreparedSource:
         self._stored_at = np.empty(len(self.names), np.int64)
         self._stored_at[self.split.training + self.split.validation] = np.arange(len(self.names))
 
-    def load(self, index: int) -> Sample:
+    def load(self, index: int, view: View | None = None) -> Original:
         """A sample as it was stored; may be called from several threads. Raises DataError naming file and record."""
         place = int(self._stored_at[index])
         record = self._records.read(place)
         try:
-            return Stored.parse(record).decode()
+            return Original.whole(*Stored.parse(record).decode())
         except ValueError as error:
             raise DataError(f"{self._records.where(place)} {error}; copy or prepare the set again") from None
 

@@ -7,40 +7,62 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from kseg.data.fitting import REDUCTIONS
+from kseg.data.samples import View
+from kseg.serving.fitting import reduction
 from kseg.serving.photo.guard import guarded, no_pixels
-from kseg.serving.photo.header import Header, Status, read_header
+from kseg.serving.photo.header import Header, Kind, Status, read_header
 from kseg.serving.photo.raster import decode_bmp, decode_gif
 from kseg.serving.photo.scan import byte_slice, length_of
+
+RATIOS = (1, *REDUCTIONS)
+
+FIRST_TURNED = 5
+"""EXIF orientations from here on swap the sides."""
 
 KIND_NAMES = ("unknown", "JPEG", "PNG", "GIF", "BMP", "WebP")
 
 
 class Photo(NamedTuple):
-    """uint8 ``pixels`` (H, W, 3), RGB, upright, (0, 0, 3) unless ``status`` (int32, a Status) is OK; ``message``."""
+    """uint8 ``pixels`` (h, w, 3), RGB, upright, whole or reduced, and the photo's own ``size``, int32 (height, width).
+
+    Both are empty unless ``status`` (int32, a Status) is OK; ``message`` says why not.
+    """
 
     pixels: tf.Tensor
+    size: tf.Tensor
     status: tf.Tensor
     message: tf.Tensor
 
 
 @tf.autograph.experimental.do_not_convert  # there is no Python control flow to convert
-def decode_photo(content: tf.Tensor, max_pixels: int) -> Photo:
+def decode_photo(content: tf.Tensor, max_pixels: int, view: View | None = None) -> Photo:
     """Decodes one JPEG, PNG, GIF (first frame), BMP or WebP (first frame); never raises.
 
     ``content`` is a string scalar. A picture that claims more than ``max_pixels`` is refused from its header, before
-    anything is allocated. Alpha is dropped, 16 bits a channel are cut to the upper 8, EXIF orientation is applied.
+    anything is allocated. A JPEG is reduced to what a view needs (``kseg.data.fitting.reduction``). Alpha is dropped,
+    16 bits a channel are cut to the upper 8, EXIF orientation is applied.
     Must run inside a ``tf.function``.
     """
     content = tf.ensure_shape(content, [])
     with tf.device("/CPU:0"):
         header = read_header(content)
         status = _refusal(header, max_pixels)
-        pixels = tf.cond(status == int(Status.OK), lambda: _decoded(content, header), no_pixels)
+        sides = _turned_sides(header)
+        choice = reduction(sides, view) if view else tf.constant(0)
+        pixels = tf.cond(status == int(Status.OK), lambda: _decoded(content, header, choice), no_pixels)
         pixels = tf.ensure_shape(pixels, [None, None, 3])
         broken = (status == int(Status.OK)) & (tf.size(pixels) == 0)
         status = tf.where(broken, int(Status.CORRUPT), status)
         message = _message(content, header, status, max_pixels)
-        return Photo(_upright(pixels, header.orientation), status, message)
+        size = tf.where(status == int(Status.OK), sides, 0)
+        return Photo(_upright(pixels, header.orientation), size, status, message)
+
+
+def _turned_sides(header: Header) -> tf.Tensor:
+    """Height and width of the upright picture, int32 (2,); at least 1, even where nothing is known."""
+    sides = tf.cast(tf.clip_by_value(tf.stack([header.height, header.width]), 1, 2**31 - 1), tf.int32)
+    return tf.where(header.orientation < FIRST_TURNED, sides, sides[::-1])
 
 
 def _refusal(header: Header, max_pixels: int) -> tf.Tensor:
@@ -52,11 +74,13 @@ def _refusal(header: Header, max_pixels: int) -> tf.Tensor:
     return tf.where(known & (huge | none), int(Status.TOO_LARGE), header.status)
 
 
-def _decoded(content: tf.Tensor, header: Header) -> tf.Tensor:
-    """The pixels, not yet upright, of a picture of a known kind, or (0, 0, 3) where it is broken."""
+def _decoded(content: tf.Tensor, header: Header, choice: tf.Tensor) -> tf.Tensor:
+    """The pixels, not yet upright, of a picture of a known kind, or (0, 0, 3) where it is broken.
+
+    ``choice``: by which of ``RATIOS`` a JPEG is reduced.
+    """
     decoders = [
-        # the accurate DCT is what libjpeg does for Pillow; TensorFlow's default is the fast one
-        lambda: guarded(lambda c: tf.io.decode_jpeg(c, channels=3, dct_method="INTEGER_ACCURATE"), content),
+        lambda: _decode_jpeg(content, choice),
         lambda: guarded(lambda c: tf.io.decode_png(c, channels=3), content),
         lambda: decode_gif(content, header.width, header.height),
         lambda: decode_bmp(content, header.width, header.height),
@@ -64,8 +88,18 @@ def _decoded(content: tf.Tensor, header: Header) -> tf.Tensor:
     ]
     pixels = tf.ensure_shape(tf.switch_case(header.kind - 1, decoders), [None, None, 3])
     # a decoder that sees another size than the header's reader would have slipped past the limit
-    agreed = tf.reduce_all(tf.shape(pixels, tf.int64)[:2] == tf.stack([header.height, header.width]))
+    ratio = tf.where(header.kind == int(Kind.JPEG), tf.gather(tf.constant(RATIOS, tf.int64), choice), 1)
+    agreed = tf.reduce_all(tf.shape(pixels, tf.int64)[:2] == -(-tf.stack([header.height, header.width]) // ratio))
     return tf.cond(agreed, lambda: pixels, no_pixels)
+
+
+def _decode_jpeg(content: tf.Tensor, choice: tf.Tensor) -> tf.Tensor:
+    """A JPEG, by the accurate DCT, which is what libjpeg does for Pillow; TensorFlow's default is the fast one."""
+
+    def decode(ratio: int) -> tf.Tensor:
+        return guarded(lambda c: tf.io.decode_jpeg(c, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE"), content)
+
+    return tf.switch_case(choice, [lambda ratio=ratio: decode(ratio) for ratio in RATIOS])
 
 
 def _decode_webp(content: tf.Tensor) -> tf.Tensor:

@@ -47,7 +47,7 @@ def test_pictures_are_listed_by_name_and_one_without_annotations_is_background(r
     assert source.names == [f"{root.name}/a", f"{root.name}/sub/b"]
     assert (source.split, source.sound, source.skipped) == (None, False, {})
     np.testing.assert_array_equal(source.load(0).mask, filled((2, 1, 5, 4, 1)))
-    picture, mask = source.load(1)
+    picture, mask, _ = source.load(1)
     assert picture.shape == (8, 6, 3)
     np.testing.assert_array_equal(mask, np.zeros((8, 6)))
     assert mask.dtype == np.uint8
@@ -92,7 +92,7 @@ def test_runs_go_column_by_column(root, compressed):
 def test_a_mask_is_turned_with_the_picture_whose_stored_size_is_stated(tmp_path, orientation):
     make_picture(tmp_path / "images" / "a.png", 6, 8, orientation)
     content = listing(annotation(box(1, 0, 4, 2)), images=[{"id": 1, "file_name": "a.png", "height": 6, "width": 8}])
-    picture, mask = opened(tmp_path, content).load(0)
+    picture, mask, _ = opened(tmp_path, content).load(0)
     stored = Image.fromarray(filled((0, 1, 2, 4, 1), size=(6, 8)))
     if orientation >= 5:  # else the sizes are the same, and people have drawn on the upright picture
         stored.getexif()[ORIENTATION] = orientation

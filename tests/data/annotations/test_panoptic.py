@@ -97,7 +97,7 @@ def test_the_png_is_turned_with_a_picture_whose_stored_size_is_stated(tmp_path):
     make_picture(tmp_path / "images" / "a.jpg", 6, 8, orientation=6)
     write_png(tmp_path / "masks" / "a.png", np.pad(stored(), ((0, 0), (0, 2))))
     images = [{"id": 5, "file_name": "a.jpg", "height": 6, "width": 8}]
-    picture, mask = opened(tmp_path, listing(images=images)).load(0)
+    picture, mask, _ = opened(tmp_path, listing(images=images)).load(0)
     assert picture.shape == (8, 6, 3)
     # orientation 6: a quarter turn clockwise; the last row becomes the first column
     np.testing.assert_array_equal(mask[:, 0], [*EXPECTED[5], 255, 255])

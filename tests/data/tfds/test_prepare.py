@@ -152,11 +152,11 @@ def test_an_interrupted_preparation_goes_on(album, tmp_path):
             self.source, self.stop = source_of(settings), stop
             self.names, self.skipped, self.split, self.sound = self.source.names, {}, None, False
 
-        def load(self, index):
+        def load(self, index, view=None):
             if index == self.stop:
                 raise KeyboardInterrupt
             loaded.append(index)
-            return self.source.load(index)
+            return self.source.load(index, view)
 
     for stop in (11, None):
         try:
