@@ -1,8 +1,8 @@
 """Random changes of a training sample: ``(picture, mask, seed) -> (picture, mask)``, always as a pair.
 
 Every draw is a function of ``seed`` alone (TensorFlow's stateless random numbers), so that the same seed gives the
-same sample on any machine, in any order. Each kind of change draws from a stream of its own: switching one on does
-not change the others.
+same sample on any machine, in any order. All are drawn at once, whether they are needed or not: switching one kind of
+change on does not change the others, and one operation takes less time than many.
 """
 
 from collections.abc import Callable
@@ -13,20 +13,21 @@ import tensorflow as tf
 from kseg.settings import AugmentationSettings
 
 
-class Stream(IntEnum):
-    """Names of the random streams; the numbers are part of what makes a run repeatable."""
+class Draw(IntEnum):
+    """Places among a sample's random numbers; part of what makes a run repeatable."""
 
     HORIZONTAL_FLIP = 0
     VERTICAL_FLIP = 1
     TRANSPOSE = 2
     SCALE = 3
     ROTATION = 4
-    CENTRE = 5
-    BRIGHTNESS = 6
-    CONTRAST = 7
-    SATURATION = 8
-    HUE = 9
-    BLUR = 10
+    CENTRE_Y = 5
+    CENTRE_X = 6
+    BRIGHTNESS = 7
+    CONTRAST = 8
+    SATURATION = 9
+    HUE = 10
+    BLUR = 11
 
 
 def augment(
@@ -34,28 +35,23 @@ def augment(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One random variant of a sample.
 
-    ``picture`` uint8 (H, W, 3), ``mask`` uint8 (H, W), ``seed`` int32 (2,). The order is fixed: flips, then scale
+    ``picture`` uint8 (H, W, 3), ``mask`` uint8 (H, W), ``seed`` int64 (2,). The order is fixed: flips, then scale
     and rotation in one resampling, then colour, then blur. Pixels that come from outside the picture mirror it, and
     are ``ignore_class`` in the mask.
     """
-    picture, mask = _flip(picture, mask, seed, settings)
+    drawn = tf.random.stateless_uniform((len(Draw),), seed)
+    picture, mask = _flip(picture, mask, drawn, settings)
     if settings.scale or settings.rotation:
-        picture, mask = _warp(picture, mask, seed, settings, ignore_class)
-    picture = _recolour(picture, seed, settings)
+        picture, mask = _warp(picture, mask, drawn, settings, ignore_class)
+    picture = _recolour(picture, drawn, settings)
     if settings.blur:
-        (picture,) = _sometimes(_happens(seed, Stream.BLUR, settings.blur), _blur, picture)
+        (picture,) = _sometimes(drawn[Draw.BLUR] < settings.blur, _blur, picture)
     return picture, mask
 
 
-def _uniform(
-    seed: tf.Tensor, stream: Stream, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()
-) -> tf.Tensor:
-    stream_seed = tf.random.experimental.stateless_fold_in(seed, int(stream))
-    return tf.random.stateless_uniform(shape, stream_seed, low, high)
-
-
-def _happens(seed: tf.Tensor, stream: Stream, probability: float) -> tf.Tensor:
-    return _uniform(seed, stream) < probability
+def _within(drawn: tf.Tensor, most: float) -> tf.Tensor:
+    """From [0, 1) to [-most, most)."""
+    return (2.0 * drawn - 1.0) * most
 
 
 def _sometimes(
@@ -67,30 +63,29 @@ def _sometimes(
 
 
 def _flip(
-    picture: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, settings: AugmentationSettings
+    picture: tf.Tensor, mask: tf.Tensor, drawn: tf.Tensor, settings: AugmentationSettings
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    changes: tuple[tuple[Stream, float, Callable[[tf.Tensor], tf.Tensor]], ...] = (
-        (Stream.HORIZONTAL_FLIP, settings.horizontal_flip, lambda x: tf.reverse(x, [1])),
-        (Stream.VERTICAL_FLIP, settings.vertical_flip, lambda x: tf.reverse(x, [0])),
-        (Stream.TRANSPOSE, settings.transpose, lambda x: tf.experimental.numpy.swapaxes(x, 0, 1)),
+    changes: tuple[tuple[Draw, float, Callable[[tf.Tensor], tf.Tensor]], ...] = (
+        (Draw.HORIZONTAL_FLIP, settings.horizontal_flip, lambda x: tf.reverse(x, [1])),
+        (Draw.VERTICAL_FLIP, settings.vertical_flip, lambda x: tf.reverse(x, [0])),
+        (Draw.TRANSPOSE, settings.transpose, lambda x: tf.experimental.numpy.swapaxes(x, 0, 1)),
     )
     channel = mask[..., None]  # with an axis of channels, reversing is several times as fast
-    for stream, probability, change in changes:
+    for draw, probability, change in changes:
         if probability:
-            picture, channel = _sometimes(_happens(seed, stream, probability), change, picture, channel)
+            picture, channel = _sometimes(drawn[draw] < probability, change, picture, channel)
     return picture, channel[..., 0]
 
 
 def _warp(
-    picture: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor, settings: AugmentationSettings, ignore_class: int
+    picture: tf.Tensor, mask: tf.Tensor, drawn: tf.Tensor, settings: AugmentationSettings, ignore_class: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Enlarge or reduce, and turn, about a random point: bilinear for the picture, nearest for the mask."""
-    factor = 1.0 + _uniform(seed, Stream.SCALE, -settings.scale, settings.scale)
+    factor = 1.0 + _within(drawn[Draw.SCALE], settings.scale)
     radians = settings.rotation * 3.141592653589793 / 180.0
-    angle = _uniform(seed, Stream.ROTATION, -radians, radians)
+    angle = _within(drawn[Draw.ROTATION], radians)
     size = tf.cast(tf.shape(mask), tf.float32)
-    centre = _uniform(seed, Stream.CENTRE, shape=(2,)) * (size - 1.0)
-    y, x = centre[0], centre[1]
+    y, x = drawn[Draw.CENTRE_Y] * (size[0] - 1.0), drawn[Draw.CENTRE_X] * (size[1] - 1.0)
     # The inverse map, output pixel -> input pixel: turn and shrink about (x, y).
     cosine, sine = tf.cos(angle) / factor, tf.sin(angle) / factor
     shift_x = x - cosine * x + sine * y
@@ -112,21 +107,21 @@ def _warp(
     return tf.ensure_shape(warped_picture, picture.shape), tf.ensure_shape(warped_mask, mask.shape)
 
 
-def _recolour(picture: tf.Tensor, seed: tf.Tensor, settings: AugmentationSettings) -> tf.Tensor:
+def _recolour(picture: tf.Tensor, drawn: tf.Tensor, settings: AugmentationSettings) -> tf.Tensor:
     if not (settings.brightness or settings.contrast or settings.saturation or settings.hue):
         return picture
     colours = tf.cast(picture, tf.float32) / 255.0
     if settings.brightness:
-        colours += _uniform(seed, Stream.BRIGHTNESS, -settings.brightness, settings.brightness)
+        colours += _within(drawn[Draw.BRIGHTNESS], settings.brightness)
     if settings.contrast:
-        factor = 1.0 + _uniform(seed, Stream.CONTRAST, -settings.contrast, settings.contrast)
+        factor = 1.0 + _within(drawn[Draw.CONTRAST], settings.contrast)
         colours = tf.image.adjust_contrast(colours, factor)
     colours = tf.clip_by_value(colours, 0.0, 1.0)  # what follows is defined for colours only
     if settings.saturation:
-        factor = 1.0 + _uniform(seed, Stream.SATURATION, -settings.saturation, settings.saturation)
+        factor = 1.0 + _within(drawn[Draw.SATURATION], settings.saturation)
         colours = tf.image.adjust_saturation(colours, factor)
     if settings.hue:
-        colours = tf.image.adjust_hue(colours, _uniform(seed, Stream.HUE, -settings.hue, settings.hue))
+        colours = tf.image.adjust_hue(colours, _within(drawn[Draw.HUE], settings.hue))
     return tf.cast(tf.round(tf.clip_by_value(colours, 0.0, 1.0) * 255.0), tf.uint8)
 
 

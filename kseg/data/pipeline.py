@@ -5,6 +5,7 @@ Batches are picture uint8 (B, H, W, 3) RGB and mask uint8 (B, H, W) class ids.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,8 @@ from kseg.settings import AugmentationSettings
 
 BATCHES_AHEAD = 2
 """Batches prepared while the network works on one; more would only take memory."""
+
+Seeds = TypeVar("Seeds", tf.Tensor, np.ndarray)
 
 BLOCK = 1024
 """Positions that are made at once: one by one, they took a fifth of the time of reading a prepared sample."""
@@ -43,15 +46,13 @@ class TrainingOrder:
         self.ends[-1] = self.length  # whatever was lost in the division
 
     def from_position(self, position: int) -> tf.data.Dataset:
-        """Endless pairs of index, int64 (), and seed of its pass, int64 (2,), from this position of the stream."""
+        """Endless pairs of index, int64 (), and the sample's seed, int64 (2,), from this position of the stream."""
 
         def one_pass(number: tf.Tensor) -> tf.data.Dataset:
             shuffled, seed = self.one_pass(number)
 
             def with_seeds(pairs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                # A sample that comes again in the same pass is augmented in another way.
-                index, before = tf.unstack(pairs, axis=1)
-                return index, seed + tf.stack([tf.zeros_like(before), before], axis=1)
+                return pairs[:, 0], sample_seeds(seed, pairs)
 
             return tf.data.Dataset.from_tensor_slices(shuffled).batch(BLOCK).map(with_seeds).unbatch()
 
@@ -59,11 +60,12 @@ class TrainingOrder:
         return tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(within)
 
     def one_pass(self, number: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-        """A pass, by its number: int64 (length, 2) of index, and how often it came before; and its seed, int64 (2,)."""
+        """A pass, by its number: int64 (length, 2) of index, and how often it came before; and its seed, int64 ()."""
         # Of int64 in every case: the same number of another type would give another seed.
         seed = tf.random.experimental.stateless_fold_in([self.seed, 0], tf.cast(number, tf.int64))
         # Not index_shuffle, which needs no list in memory: it was found to know only some 256 orders.
-        return tf.random.experimental.stateless_shuffle(self._once_or_more(seed), seed), seed
+        shuffled = tf.random.experimental.stateless_shuffle(self._once_or_more(seed), seed)
+        return shuffled, tf.random.stateless_uniform((), seed, None, None, tf.int64)
 
     def _once_or_more(self, seed: tf.Tensor) -> tf.Tensor:
         """The samples of a pass, not shuffled yet: int64 (length, 2) of index, and how often it came before."""
@@ -78,9 +80,13 @@ class TrainingOrder:
         return [int(index) for index, _ in self.from_position(step * batch_size).take(batch_size)]
 
 
-def sample_seed(pass_seed: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
-    """The seed of a sample's augmentation in a pass, int64 (2,)."""
-    return tf.random.experimental.stateless_fold_in(pass_seed, index)
+def sample_seeds(pass_seed: Seeds, pairs: Seeds) -> Seeds:
+    """The seeds, int64 (N, 2), of samples' augmentation in a pass of this seed, int64 ().
+
+    ``pairs``, int64 (N, 2): index, and how often it came before in the same pass, and was augmented in another way.
+    TensorFlow scrambles a seed before it draws by it, so that seeds side by side have nothing in common.
+    """
+    return pairs + pass_seed * np.array([0, 1])
 
 
 def training_pipeline(
@@ -101,9 +107,9 @@ def training_pipeline(
     pass takes its rest from the next pass, and BatchNorm never sees a batch of one.
     """
 
-    def sample(index: tf.Tensor, pass_seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def sample(index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         picture, mask = _load(loader, index)
-        return augment(picture, mask, sample_seed(pass_seed, index), augmentation, ignore_class)
+        return augment(picture, mask, seed, augmentation, ignore_class)
 
     positions = order.from_position(first_step * batch_size).take((steps - first_step) * batch_size)
     rank, workers = share

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from kseg.data.augment import augment
 from kseg.data.loading import Loader
-from kseg.data.pipeline import BATCHES_AHEAD, TrainingOrder, sample_seed, training_pipeline
+from kseg.data.pipeline import BATCHES_AHEAD, TrainingOrder, training_pipeline
 from kseg.data.service import OUTPUTS, TOKEN, reach
 from kseg.errors import ConfigError, DataError
 from kseg.settings import AugmentationSettings
@@ -99,9 +99,9 @@ def _made_there(
 ) -> Batch:
     """The augmented sample at a position, int64 (), of the stream: what becomes a graph that other machines run."""
     parts = tf.raw_ops.PyFuncStateless(input=[position, tf.constant(description)], token=TOKEN, Tout=OUTPUTS)
-    shapes = ((*size, 3), size, (), (2,))
-    picture, mask, index, pass_seed = (tf.ensure_shape(*pair) for pair in zip(parts, shapes, strict=True))
-    return augment(picture, mask, sample_seed(pass_seed, index), augmentation, ignore_class)
+    shapes = ((*size, 3), size, (2,))
+    picture, mask, seed = (tf.ensure_shape(*pair) for pair in zip(parts, shapes, strict=True))
+    return augment(picture, mask, seed, augmentation, ignore_class)
 
 
 def _distributed(dataset: tf.data.Dataset, service: str, policy: int) -> Any:

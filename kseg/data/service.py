@@ -23,15 +23,15 @@ import tensorflow as tf
 from kseg import __version__
 from kseg.config import flatten
 from kseg.data.loading import Loader
-from kseg.data.pipeline import TrainingOrder
+from kseg.data.pipeline import TrainingOrder, sample_seeds
 from kseg.errors import ConfigError, DataError, KsegError
 from kseg.settings import Settings
 
 TOKEN = "pyfunc_0"
 """TensorFlow's name for the first Python function that a process makes an operation."""
 
-OUTPUTS = (tf.uint8, tf.uint8, tf.int64, tf.int64)
-"""What that function gives for a position of the stream: picture, mask, index, seed of its pass."""
+OUTPUTS = (tf.uint8, tf.uint8, tf.int64)
+"""What that function gives for a position of the stream: picture, mask, seed."""
 
 REACHED_WITHIN = 30.0
 """Seconds after which a service that does not answer is given up: it may be starting at the same time."""
@@ -108,13 +108,13 @@ class InputServer:
         self._worker = service.WorkerServer(config)
         return f"grpc://{host}:{port}"
 
-    def _load(self, position: np.int64, description: bytes) -> tuple[np.ndarray, np.ndarray, np.int64, np.ndarray]:
+    def _load(self, position: np.int64, description: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if description.decode() != self._description:
             raise DataError(_differences(json.loads(description), json.loads(self._description)))
         number, within = divmod(int(position), self._order.length)
         indices, seeds = self._pass(number)
         picture, mask = self._loader.load(indices[within])
-        return picture, mask, indices[within], seeds[within]
+        return picture, mask, seeds[within]
 
     def _pass(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices, int64 (N,), and seeds, int64 (N, 2), of a pass; those of it and of one beside it are kept."""
@@ -122,7 +122,7 @@ class InputServer:
             if number not in self._passes:
                 with tf.device("CPU"):  # as a pipeline's
                     pairs, seed = (part.numpy() for part in self._order.one_pass(number))
-                seeds = np.stack([np.full(len(pairs), seed[0]), seed[1] + pairs[:, 1]], axis=1)
+                seeds = sample_seeds(seed, pairs)
                 kept = {other: self._passes[other] for other in self._passes if abs(other - number) == 1}
                 self._passes = {**kept, number: (pairs[:, 0], seeds)}
             return self._passes[number]

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
 from kseg.data.loading import Loader
@@ -162,3 +163,25 @@ def test_a_sample_that_comes_again_in_a_pass_is_augmented_in_another_way():
     for index, seed in TrainingOrder(range(3), 3, [4.0, 1.0, 2.0]).from_position(0).take(7):
         seeds.setdefault(int(index), []).append(tuple(seed.numpy()))
     assert {index: len(set(kinds)) for index, kinds in seeds.items()} == {0: 4, 1: 1, 2: 2}
+
+
+def test_neither_samples_nor_passes_are_flipped_alike():
+    """Their seeds differ by one only; Fisher's exact test would see if that showed in what is drawn by them."""
+    count, passes = 200, 6
+    stream = TrainingOrder(range(count), 11).from_position(0).take(count * passes)
+    seeds = np.zeros((passes, count, 2), np.int64)
+    for position, (index, seed) in enumerate(stream):
+        seeds[position // count, int(index)] = seed
+    assert len({tuple(seed) for seed in seeds.reshape(-1, 2)}) == count * passes
+    drawn = np.stack([tf.random.stateless_uniform((2,), seed) for seed in seeds.reshape(-1, 2)])
+    flipped = drawn.reshape(passes, count, 2) < 0.5
+    pairs = {
+        "neighbours": (flipped[:, :-1, 0], flipped[:, 1:, 0]),
+        "passes": (flipped[:-1, :, 0], flipped[1:, :, 0]),
+        "diagonal": (flipped[:-1, 1:, 0], flipped[1:, :-1, 0]),
+        "draws": (flipped[..., 0], flipped[..., 1]),
+    }
+    for name, (one, other) in pairs.items():
+        table = [[int((one == a).astype(int)[other == b].sum()) for a in (0, 1)] for b in (0, 1)]
+        assert scipy.stats.fisher_exact(table).pvalue > 1e-3, name
+    assert abs(flipped.mean() - 0.5) < 4 * 0.5 / np.sqrt(flipped.size)
