@@ -38,7 +38,7 @@ def kseg(options: argparse.Namespace) -> dict[str, Task]:
 
     outputs = Outputs(kinds=("mask",))
     predictor = load(options.run, options.precision)
-    answerer = LocalAnswerer(predictor, soft=outputs.soft, batch_size=options.batch_size)
+    answerer = LocalAnswerer(predictor, soft=outputs.soft, need_photo=outputs.need_photo, batch_size=options.batch_size)
     ready: list[np.ndarray] = []
 
     def files_of(photo: Path) -> dict[str, Path]:
@@ -67,8 +67,6 @@ def kseg(options: argparse.Namespace) -> dict[str, Task]:
 
 def parts_of(predictor: Any, outputs: Any, photos: Sequence[Path], files_of: Any, batch: int) -> dict[str, float]:
     """Processor seconds for a photo, OpenCV in one thread, nothing at the same time."""
-    from kseg.data.images import read_picture
-
     cv2.setNumThreads(1)
     spent: dict[str, float] = {}
 
@@ -80,8 +78,7 @@ def parts_of(predictor: Any, outputs: Any, photos: Sequence[Path], files_of: Any
 
     for start in range(0, len(photos), batch):
         some = photos[start : start + batch]
-        pictures = [timed("decode", read_picture, photo) for photo in some]
-        fitted = [timed("reduce", predictor.fit, picture) for picture in pictures]
+        fitted = [timed("decode, reduce", lambda photo: predictor.fit_file(photo, whole=False), one) for one in some]
         judged = timed("network", predictor.judge, [one.picture for one in fitted])
         for photo, one, logits in zip(some, fitted, judged, strict=True):
             found = timed("enlarge, decide", predictor.finish, one, logits, False)
