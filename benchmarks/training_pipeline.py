@@ -16,10 +16,12 @@ from pathlib import Path
 
 from peers.photos import FILES, make_photos
 from peers.rounds import ratios, spread
+from peers.step_engine import WARM_UP, Kseg
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 BATCH = 4
 BATCHES = 50
+STEPS = 5
 
 
 def pipeline_over(root: Path, size: int, cache: bool, steps: int):
@@ -48,31 +50,18 @@ def rate_of(batches) -> float:
 
 
 def compare_rates(root: Path, size: int, repeats: int) -> None:
-    import keras
-    import numpy as np
-
-    from kseg.models.segmenter import build_segmenter
-    from kseg.objectives.losses import parse_loss
-    from kseg.objectives.metrics import Scores
-    from kseg.settings import Settings
-    from kseg.training.precision import prepare_keras
-
-    policy = prepare_keras(Settings())
-    model = build_segmenter()
-    model.compile(keras.optimizers.Adam(), parse_loss("bce", num_classes=1), metrics=[Scores(1)], jit_compile=False)
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 255, (BATCH, size, size, 3), np.uint8)
-    masks = rng.integers(0, 2, (BATCH, size, size), np.uint8)
-    model.train_on_batch(pictures, masks)
+    how = {"network": "combined", "precision": "auto", "size": size, "classes": 1, "batch": BATCH}
+    network = Kseg(argparse.Namespace(**how))
+    network.train(WARM_UP)
     rates: dict[str, list[float]] = {"decoded from files": [], "from the cache": [], "training step": []}
     for _ in range(repeats):
         rates["decoded from files"].append(rate_of(pipeline_over(root, size, False, BATCHES)))
         rates["from the cache"].append(rate_of(pipeline_over(root, size, True, 4 * BATCHES)))
         started = time.perf_counter()
-        for _ in range(5):
-            model.train_on_batch(pictures, masks)
-        rates["training step"].append(5 * BATCH / (time.perf_counter() - started))
-    print(f"{size} x {size}, batch {BATCH}, {policy}, {os.cpu_count()} processors; images/s, median (least - most)")
+        network.train(STEPS)
+        rates["training step"].append(STEPS * BATCH / (time.perf_counter() - started))
+    print(f"{size} x {size}, batch {BATCH}, {network.policy}, {os.cpu_count()} processors;")
+    print("images/s, median (least - most)")
     for name, values in rates.items():
         times = spread(ratios(rates, name, "training step"), 1)
         print(f"  {name:20} {spread(values, 1):>24}   {times:>21} times the step")

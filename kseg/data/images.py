@@ -32,7 +32,10 @@ BAND_PIXELS = 1 << 16
 
 
 ORIENTATION = 0x0112
-"""The EXIF tag that says how a picture is to be turned; 5 to 8 swap its sides (CIPA DC-008)."""
+"""The EXIF tag that says how a picture is to be turned (CIPA DC-008)."""
+
+TURNED = range(5, 9)
+"""Its values that swap the sides."""
 
 
 class Glance(NamedTuple):
@@ -115,7 +118,7 @@ class _Opened(NamedTuple):
     @property
     def upright(self) -> tuple[int, int]:
         """(height, width) of the upright picture."""
-        width, height = self.size if self.orientation < 5 else self.size[::-1]
+        width, height = self.size[::-1] if self.orientation in TURNED else self.size
         return height, width
 
 

@@ -60,6 +60,13 @@ def test_a_turned_jpeg_is_reduced_by_its_upright_size(tmp_path, orientation):
     assert np.abs(corners(photo.pixels).astype(int) - CORNERS).max() < 40
 
 
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_is_none_turns_nothing(tmp_path, orientation):
+    photo = read_photo(save(tmp_path / "a.jpg", UPRIGHT, orientation), View((16, 16)))
+    assert photo.size == (32, 48)
+    assert photo.pixels.shape == (16, 24, 3)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("shape", [(320, 480), (327, 487)])

@@ -13,7 +13,7 @@ from kseg.data.check.listing import Pair
 from kseg.data.check.masks import class_ids, judge_mask
 from kseg.data.check.turning import lies_as_stored
 from kseg.data.folder import require_same_aspect
-from kseg.data.images import Glance, glance, read_mask
+from kseg.data.images import TURNED, Glance, glance, read_mask
 from kseg.data.labels import LabelMap
 from kseg.data.samples import Source
 from kseg.errors import DataError
@@ -146,13 +146,15 @@ def _agree(seen: Examined, photo: Glance, picture: Path, mask: Path, ids: np.nda
     """Whether picture and mask can be of one view; what is odd about the two is noted."""
     size = seen.mask_size or photo.size
     complaint = _complaint(picture, photo.size, mask, size)
-    complaint_as_stored = _complaint(picture, photo.size[::-1] if photo.orientation > 4 else photo.size, mask, size)
+    complaint_as_stored = _complaint(
+        picture, photo.size[::-1] if photo.orientation in TURNED else photo.size, mask, size
+    )
     if complaint is None:
         if photo.orientation > 1 and ids is not None and complaint_as_stored is None:
             _judge_direction(seen, photo, picture, mask, ids)
         return True
     height, width = size
-    if photo.orientation > 4 and complaint_as_stored is None:
+    if photo.orientation in TURNED and complaint_as_stored is None:
         seen.add(Kind.EXIF, rules.bad, complaint)
     elif _complaint(picture, photo.size[::-1], mask, size) is None:
         message = (
