@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from kseg.data.fitting import REDUCTIONS
+from kseg.data.fitting import FINE, REDUCTIONS
 from kseg.data.samples import View
 
 Finish = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -27,7 +27,8 @@ def reduction(photo: tf.Tensor, view: View) -> tf.Tensor:
     """Which of ``(1, *REDUCTIONS)`` a JPEG of int32 (height, width) is to be reduced by, by its place: int32 scalar."""
     inner = place(photo, *view)[2:]
     fits = [
-        tf.reduce_all((photo // divisor >= inner) & (2 * inner * (-photo % divisor) <= photo)) for divisor in REDUCTIONS
+        tf.reduce_all((photo // divisor >= inner) & (FINE * inner * (-photo % divisor) <= photo))
+        for divisor in REDUCTIONS
     ]
     return tf.where(tf.reduce_any(fits), tf.argmax(fits, output_type=tf.int32) + 1, 0)
 

@@ -53,9 +53,9 @@ def test_a_jpeg_is_reduced_as_far_as_the_view_allows():
     assert reduction((3000, 4000), View((256, 256))) == 8  # 375 x 500
     assert reduction((480, 640), View((256, 256), "pad")) == 2  # 240 x 320 for 192 x 256
     assert reduction((480, 640), View((256, 256))) == 1  # 240 rows were fewer than 256
-    assert reduction((513, 512), View((256, 256))) == 2  # to 257 rows, of which the last is half a row
-    assert reduction((515, 512), View((128, 128))) == 4  # 129 rows, the last of them a quarter of a row too many
-    assert reduction((513, 512), View((128, 128))) == 2  # 129 rows at 4: three quarters of a row too many
+    assert reduction((513, 512), View((256, 256))) == 1  # 257 rows would hold half a row too many
+    assert reduction((515, 512), View((64, 64))) == 4  # 129 rows for 64 hold a quarter of a row too many
+    assert reduction((513, 512), View((64, 64))) == 2  # three quarters of a row; 257 at 2 hold a half
     assert reduction((20, 4000), View((32, 32))) == 1
 
 
@@ -70,7 +70,7 @@ def test_no_more_is_lost_than_the_network_sees(photo, size, resize):
     def enough(divisor):
         sizes = zip(photo, (box.height, box.width), strict=True)
         moves = [np.ceil(side / divisor) * divisor * inner / side - inner for side, inner in sizes]
-        return photo[0] / divisor >= box.height and photo[1] / divisor >= box.width and max(moves) <= 0.5 + 1e-9
+        return photo[0] / divisor >= box.height and photo[1] / divisor >= box.width and max(moves) <= 1 / 8 + 1e-9
 
     divisor = reduction(photo, view)
     assert divisor == max([1, *(one for one in (2, 4, 8) if enough(one))])

@@ -69,22 +69,27 @@ def test_an_orientation_that_is_none_turns_nothing(tmp_path, orientation):
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-@pytest.mark.parametrize("shape", [(320, 480), (327, 487)])
-def test_a_reduced_jpeg_looks_as_the_whole_one_averaged(tmp_path, shape, progressive, mode):
+@pytest.mark.parametrize(
+    ("shape", "size", "divisor"),
+    [
+        *(((320, 480), size, divisor) for size, divisor in (((160, 240), 2), ((80, 120), 4), ((40, 60), 8))),
+        *(((327, 487), size, divisor) for size, divisor in (((32, 48), 8), ((16, 24), 8))),
+        ((325, 481), (32, 32), 2),
+    ],
+)
+def test_a_reduced_jpeg_looks_as_the_whole_one_averaged(tmp_path, shape, size, divisor, progressive, mode):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (*shape, 3), np.uint8)
     picture = cv2.GaussianBlur(noise, (0, 0), 3)
     Image.fromarray(picture).convert(mode).save(tmp_path / "a.jpg", quality=95, progressive=progressive)
     whole = read_picture(tmp_path / "a.jpg")
     assert whole.shape[:2] == shape
-    for size in ((160, 240), (80, 120), (40, 60)):
-        reduced = read_photo(tmp_path / "a.jpg", View(size)).pixels
-        divisor = round(shape[0] / len(reduced))
-        assert divisor == shape[0] // size[0]
-        rows, columns = reduced.shape[:2]
-        room = [(0, rows * divisor - shape[0]), (0, columns * divisor - shape[1]), (0, 0)]
-        blocks = np.pad(whole, room, "edge").reshape(rows, divisor, columns, divisor, 3)
-        assert np.abs(reduced - blocks.mean(axis=(1, 3))).mean() < 1.5
+    reduced = read_photo(tmp_path / "a.jpg", View(size)).pixels
+    rows, columns = reduced.shape[:2]
+    assert (rows, columns) == tuple(-(-side // divisor) for side in shape)
+    room = [(0, rows * divisor - shape[0]), (0, columns * divisor - shape[1]), (0, 0)]
+    blocks = np.pad(whole, room, "edge").reshape(rows, divisor, columns, divisor, 3)
+    assert np.abs(reduced - blocks.mean(axis=(1, 3))).mean() < 1.5
 
 
 @pytest.mark.parametrize("ending", ["png", "webp", "tiff"])

@@ -208,7 +208,7 @@ def test_every_orientation_of_a_format_whose_decoder_is_exact(name, order):
 @pytest.mark.parametrize("name", [*JPEG, "png rgb", "webp lossless", "bmp"])
 def test_what_a_view_needs_is_what_training_reads(name, view, tmp_path):
     reduced = 0
-    for number, sides in enumerate([(64, 128), (127, 255), (321, 641), (512, 300), (300, 1024), (20, 30)]):
+    for number, sides in enumerate([(64, 128), (127, 255), (321, 641), (512, 300), (300, 1024), (640, 480), (20, 30)]):
         orientation = 1 + 5 * number % 8
         content = FORMATS[name](*sides, *([] if name in UNTURNED else [exif_block(orientation)]))
         (tmp_path / "photo").write_bytes(content)
