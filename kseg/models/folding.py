@@ -10,6 +10,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Exact = NDArray[np.float64]
 
 CONVOLUTIONS = (layers.Conv2D, layers.Conv2DTranspose)
 
@@ -72,8 +73,8 @@ def kernel_and_bias(part: Part) -> tuple[Array, Array]:
     ``_four_in_one``.
     """
     layer, norm = part.layer, part.norm
-    kernel = np.asarray(layer.kernel, np.float64)
-    bias = np.asarray(layer.bias, np.float64) if layer.use_bias else np.zeros(layer.filters)
+    kernel: Exact = np.asarray(layer.kernel, np.float64)
+    bias: Exact = np.asarray(layer.bias, np.float64) if layer.use_bias else np.zeros(layer.filters)
     if norm is not None:
         gamma, beta, mean, variance = (
             np.asarray(value, np.float64) for value in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
@@ -94,7 +95,7 @@ def _sources(layer: keras.Layer) -> list[str]:
     return [tensor._keras_history.operation.name for tensor in inputs]
 
 
-def _four_in_one(kernel: Array) -> Array:
+def _four_in_one(kernel: Exact) -> Exact:
     """A transposed convolution of stride 2 as an ordinary one: (2h, 2h, F, C) -> (h, h, C, 4 F).
 
     Every input pixel becomes 2 x 2 output pixels. In one dimension, output 2 p - h + 1 + s, with s 0 or 1, is the sum
