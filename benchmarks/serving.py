@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,17 @@ def ask(contender: Contender, **task: Any) -> dict[str, float]:
     return contender.ask(json.dumps(task, default=str))
 
 
-def export_all(folder: Path, model: Any, options: argparse.Namespace) -> Iterator[str]:
-    """Everything that is served, below ``folder``; yields what could not be made, and why."""
+def export_all(
+    folder: Path, model: Any, others: Sequence[serve_models.Scene], options: argparse.Namespace
+) -> Iterator[str]:
+    """Everything that is served, below ``folder``; yields what could not be made, and why.
+
+    ``others`` are scenes that nothing is compared on: int8's ranges are measured on them.
+    """
+    calibration = serve_models.network_pixels(others, options.size)
     serve_models.export_keras(folder / "keras", model)
     for precision in serve_models.PRECISIONS:
-        serve_models.export_kseg(folder / precision, model, precision, options.size)
+        serve_models.export_kseg(folder / precision, model, precision, calibration)
     if not options.openvino_python:
         yield "OpenVINO: no --openvino-python"
     if not options.onnx_python or not options.onnx_packages:
@@ -152,9 +158,9 @@ def changed_masks(contenders: Contenders, inputs: Path) -> dict[str, float]:
 
 def compare(folder: Path, options: argparse.Namespace) -> None:
     model = serve_models.network(options.run, options.join)
-    some = serve_models.scenes(options.data, options.pictures)
-    pictures, photos, truth = serve_models.write_inputs(folder, some, options.size)
-    left_out = list(export_all(folder, model, options))
+    some = serve_models.scenes(options.data, 2 * options.pictures)
+    pictures, photos, truth = serve_models.write_inputs(folder, some[::2], options.size)
+    left_out = list(export_all(folder, model, some[1::2], options))
     serve_table.print_head(model.name, options, left_out)
     with ExitStack() as stack:
         contenders = start_pixels(stack, folder, options)

@@ -15,12 +15,13 @@ from kseg.data.fitting import fit_picture, place
 from kseg.data.sources import open_source
 from kseg.data.synthetic import draw_scene
 from kseg.models.constants import as_constants
+from kseg.models.int8 import as_int8, ranges_of
 from kseg.models.segmenter import build_segmenter
 from kseg.models.trained import best_network, settings_of
 from kseg.serving.graph import Contract, ServedNetwork
 from kseg.settings import DataSettings, Settings
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "int8")
 PHOTO = (480, 640)  # height, width
 CONVERT = """
 import sys, keras
@@ -68,7 +69,8 @@ def scenes(data: Path | None, count: int) -> list[Scene]:
         return [_scene(picture, parts > 0) for picture, parts in drawn]
     source = open_source(DataSettings(roots=(data,)), Settings().synthetic)
     chosen = np.linspace(0, len(source.names) - 1, min(count, len(source.names))).astype(int)
-    return [_scene(picture, mask == 1) for picture, mask in (source.load(int(index)) for index in chosen)]
+    loaded = (source.load(int(index)) for index in chosen)
+    return [_scene(original.picture, original.mask == 1) for original in loaded]
 
 
 def _scene(picture: np.ndarray, truth: np.ndarray) -> Scene:
@@ -82,13 +84,17 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return (0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))).astype(np.float32)
 
 
+def network_pixels(some: Sequence[Scene], size: int) -> np.ndarray:
+    """The photos as the network sees them: float32 (N, size, size, 3)."""
+    box = place(PHOTO, (size, size), "stretch")
+    return np.stack([fit_picture(scene.photo, (size, size), box) for scene in some]).astype(np.float32)
+
+
 def write_inputs(folder: Path, some: Sequence[Scene], size: int) -> tuple[Path, Path, np.ndarray]:
     """pictures.npz and photos.npz, and the truth at the pictures' size, bool (N, size, size)."""
-    box = place(PHOTO, (size, size), "stretch")
-    pictures = np.stack([fit_picture(scene.photo, (size, size), box) for scene in some]).astype(np.float32)
     truth = [cv2.resize(s.truth.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST) > 0 for s in some]
     files = {f"photo-{i}": cv2.imencode(".jpg", scene.photo[..., ::-1])[1] for i, scene in enumerate(some)}
-    np.savez(folder / "pictures.npz", pictures=pictures)
+    np.savez(folder / "pictures.npz", pictures=network_pixels(some, size))
     np.savez(folder / "photos.npz", **files)
     return folder / "pictures.npz", folder / "photos.npz", np.stack(truth)
 
@@ -98,9 +104,16 @@ def export_keras(folder: Path, model: keras.Model) -> None:
     model.export(folder, verbose=False)
 
 
-def export_kseg(folder: Path, model: keras.Model, precision: str, size: int) -> None:
-    """The graph of ``kseg-export``, without the verification and the files beside it."""
-    served = ServedNetwork(as_constants(model, precision), Contract(("background", "person"), (size, size)))
+def export_kseg(folder: Path, model: keras.Model, precision: str, pictures: np.ndarray) -> None:
+    """The graph of ``kseg-export``, without the verification and the files beside it.
+
+    ``pictures``, (N, H, W, 3) of the network's size, are what int8's ranges are measured on.
+    """
+    if precision == "int8":
+        network = as_int8(model, ranges_of(model, np.array_split(pictures, len(pictures))))
+    else:
+        network = as_constants(model, precision)
+    served = ServedNetwork(network, Contract(("background", "person"), pictures.shape[1:3]))
     tf.saved_model.save(tf.Module(), str(folder), signatures=served.signatures())
 
 
