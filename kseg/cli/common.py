@@ -59,14 +59,19 @@ def import_tensorflow() -> None:
 
 
 @contextlib.contextmanager
-def errors_as_messages() -> Iterator[None]:
-    """Print what kseg raises on purpose as a message, without a traceback, and leave with status 1."""
+def errors_as_messages(
+    saves_memory: str = "lower training.batch_size or data.image_size, or set data.cache=false",
+) -> Iterator[None]:
+    """Print what kseg raises on purpose as a message, without a traceback, and leave with status 1.
+
+    ``saves_memory`` is what to advise whoever has not enough, with the options of this command.
+    """
     try:
         yield
     except KsegError as error:
         _leave(str(error), 1)
     except MemoryError:
-        _leave("not enough memory; lower training.batch_size or data.image_size, or set data.cache=false", 1)
+        _leave(f"not enough memory; {saves_memory}", 1)
 
 
 def progress(length: int, label: str) -> Any:

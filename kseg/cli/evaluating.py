@@ -26,7 +26,7 @@ from kseg.inference.predictor import Fitted, Predictor
 from kseg.inference.segmentation import black
 from kseg.models.trained import settings_of
 from kseg.opening import open_run
-from kseg.settings import Settings
+from kseg.settings import DataSettings, Settings
 from kseg.training.run import Run
 
 
@@ -37,6 +37,7 @@ class Examined:
     Attributes:
         run: The folder.
         settings: Its own.
+        data: That the source was opened with: the settings', or with other folders.
         source: Of the samples.
         split: What they are called together.
         indices: Of the samples in the source.
@@ -44,6 +45,7 @@ class Examined:
 
     run: Run
     settings: Settings
+    data: DataSettings
     source: Source
     split: str
     indices: Sequence[int]
@@ -52,15 +54,21 @@ class Examined:
     def open(cls, run_path: Path, roots: Sequence[Path] = (), split: str | None = None) -> Self:
         """A run and the samples of a split; see ``kseg-evaluate`` for what ``split`` may be.
 
-        Raises KsegError if the run has no network, or there are no such samples.
+        ``roots`` that hold samples of the run are where its pictures are now, and its further sources stay; others are
+        judged alone. Raises KsegError if the run has no network, or there are no such samples.
         """
-        settings = settings_of(run_path, roots=roots)
-        run, source = Run(run_path), open_source(settings.data, settings.synthetic)
+        settings, run = settings_of(run_path), Run(run_path)
         kept = run.read_data() or {"training": [], "validation": []}
-        if split is None:
-            known = set(kept["validation"]) & set(source.names)
-            split = "all" if roots and not known else "validation"
-        return cls(run, settings, source, split, _indices(split, source.names, kept))
+        data = settings_of(run_path, roots=roots).data
+        alone = data.model_copy(update={"also": ()})
+        # names alone tell whose pictures they are, and those of the further sources are always the run's
+        source, usual = open_source(alone if roots else data, settings.synthetic), "validation"
+        if roots and {*kept["training"], *kept["validation"]}.isdisjoint(source.names):
+            data, usual = alone, "all"
+        elif roots and data.also:
+            source = open_source(data, settings.synthetic)
+        split = split or usual
+        return cls(run, settings, data, source, split, _indices(split, source.names, kept))
 
     def by(self, other: Path) -> Self:
         """The same samples for another run. Raises ConfigError if its classes are others."""
@@ -153,7 +161,7 @@ def _count_all(examined: Examined, predictor: Predictor, judging: Judging) -> It
             truth,
             restore(logits, truth.shape, fitted.box),
             threshold=predictor.threshold,
-            ignore_class=examined.settings.data.ignore_class,
+            ignore_class=examined.data.ignore_class,
         )
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -186,13 +194,15 @@ def _interval(score: dict[str, float]) -> str:
     return f"{score['value']:.4f} ({score['low']:.4f} to {score['high']:.4f})"
 
 
-def store(judged: Judged) -> None:
-    """Keep the threshold that is best on these photos in the run's settings."""
-    sweep = judged.evaluation.thresholds
-    if sweep is None:
+def require_threshold(settings: Settings) -> None:
+    """Raise ConfigError if a network with these settings knows no threshold, so that none can be stored."""
+    if settings.data.num_classes > 1:
         raise ConfigError("--store-threshold: belongs to models of one class; with more, the most probable one counts")
-    run, best = judged.examined.run, sweep["best"]["threshold"]
+
+
+def store(run: Run, threshold: float) -> None:
+    """Keep a threshold in the run's settings."""
     settings = settings_of(run.path)
-    export = settings.export.model_copy(update={"threshold": best})
+    export = settings.export.model_copy(update={"threshold": threshold})
     write_text(run.settings_file, dump_settings(settings.model_copy(update={"export": export})))
-    click.echo(f"{run.settings_file}: export.threshold is {best:g} now")
+    click.echo(f"{run.settings_file}: export.threshold is {threshold:g} now")

@@ -192,7 +192,7 @@ def all_kinds(context: click.Context, _: click.Parameter, kinds: tuple[str, ...]
 def main(model: str, inputs: tuple[str, ...], out: str, **options: Any) -> None:
     """Segment every INPUT with MODEL: photos, films, folders of them, patterns, camera:0, or - for standard input."""
     wish = Wish(**options)
-    with errors_as_messages():
+    with errors_as_messages("use --batch-size 1, or a smaller --resolution"):
         # Here and not at the top: TensorFlow, NumPy and gRPC take a while to load, and --help should answer at once.
         from kseg.cli.predicting import predict, predict_stream
 

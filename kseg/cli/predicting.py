@@ -133,6 +133,7 @@ def segment_one_film(way: Way, name: str, files: dict[str, Path], outputs: Outpu
                 film,
                 files,
                 outputs,
+                resolution=wish.resolution,
                 flip=wish.flip,
                 steady=wish.steady,
                 cleaning=way.cleaning,

@@ -1,16 +1,18 @@
 """What is known of a run and its evaluation, as the page that people read."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kseg.cli.evaluating import Judged
 from kseg.config import difference, dump_settings
+from kseg.evaluation.evaluation import write_evaluation
 from kseg.models.weights import describe
 from kseg.report.contents import Report, Shot
-from kseg.report.page import write_report
+from kseg.report.page import render, write_page
 from kseg.training.history import best_row
 
 SHOWN = 6
@@ -20,15 +22,30 @@ SCORES = ("jaccard", "boundary_iou")
 """That stand below a photo."""
 
 
-def write_results(folder: Path, judged: Judged, other: Judged | None = None) -> Path:
-    """Write an evaluation's numbers and its page into ``folder``; return the page's file."""
-    page = folder / "report.html"
-    evaluation = judged.evaluation.write(folder, other.evaluation if other else None)
-    write_report(page, _report_of(judged, evaluation, other))
-    return page
+class Results(NamedTuple):
+    """What ``evaluation.json`` holds, and the page of it as HTML: all that is to be written."""
+
+    evaluation: dict[str, Any]
+    page: str
+
+    def write(self, folder: Path) -> Path:
+        """Write numbers, tables and page; return the page's file. Raises KsegError if the folder cannot be written."""
+        page = folder / "report.html"
+        write_evaluation(folder, self.evaluation)
+        write_page(page, self.page)
+        return page
 
 
-def _report_of(judged: Judged, evaluation: dict[str, Any], other: Judged | None) -> Report:
+def results_of(judged: Judged, command: Sequence[str], other: Judged | None = None) -> Results:
+    """The results of an evaluation that ``command`` repeats; some photos are judged again, to be shown.
+
+    Raises DataError if the other network was judged on something else.
+    """
+    evaluation = judged.evaluation.to_json(other.evaluation if other else None)
+    return Results(evaluation, render(_report_of(judged, evaluation, command, other)))
+
+
+def _report_of(judged: Judged, evaluation: dict[str, Any], command: Sequence[str], other: Judged | None) -> Report:
     """The page of an evaluation, given as ``evaluation.json`` has it, too, with the training it is of."""
     run, settings = judged.examined.run, judged.examined.settings
     history = run.read_rows()
@@ -46,7 +63,7 @@ def _report_of(judged: Judged, evaluation: dict[str, Any], other: Judged | None)
         changed=difference(settings),
         settings=dump_settings(settings),
         versions={name: value for name, value in environment.items() if name != "command"},
-        commands=[shlex.join(environment["command"]), shlex.join(["kseg-evaluate", str(run.path)])],
+        commands=[shlex.join(environment["command"]), shlex.join(command)],
         notes=[f"Training started from {describe(origin)}."] if origin else [],
         random_weights=origin is None,
     )
@@ -86,13 +103,14 @@ def _data(judged: Judged, evaluation: dict[str, Any]) -> dict[str, Any]:
     """What is known of the data a run was trained on, and of that it was evaluated on."""
     run, data = judged.examined.run, judged.examined.settings.data
     height, width = data.image_size
+    judged_on = ", ".join(source.title for source in judged.examined.data.sources)
     kept = run.read_data() or {"training": [], "validation": [], "skipped": {}}
     pixels = np.sum(evaluation["confusion"], axis=1)
     return {
         "sources": [source.title for source in data.sources],
         "training samples": len(kept["training"]),
         "validation samples": len(kept["validation"]),
-        "evaluated here": f"{evaluation['photos']} ({evaluation['split']})",
+        "evaluated here": f"{evaluation['photos']} of {judged_on} ({evaluation['split']})",
         "size the network sees": f"{width} x {height}, {data.resize}",
         "share of the pixels": {
             name: f"{share:.1%}" for name, share in zip(evaluation["classes"], pixels / pixels.sum(), strict=True)

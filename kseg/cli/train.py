@@ -82,6 +82,7 @@ def main(
 
         workers = find_workers(strategy)
         with lost_workers_as_messages(workers), open_run(run_path, config.stem, settings, resume, workers) as run:
+            settings = load_settings(run.settings_file)  # a resumed run keeps what was stored for its export
             try:
                 with workers.scope():
                     samples = train_in(run, settings, workers)
@@ -190,9 +191,10 @@ def training_batches(settings: "Settings", samples: "Samples", steps: range, wor
 def report_on(run: "Run", settings: "Settings", samples: "Samples") -> None:
     """Score the best network on the validation photos at their own size, and write the page of it all."""
     from kseg.cli.evaluating import Examined, examine
-    from kseg.cli.reporting import write_results
+    from kseg.cli.reporting import results_of
 
     if run.best_model.exists():
-        examined = Examined(run, settings, samples.loader.source, "validation", samples.split.validation)
-        page = write_results(run.evaluation, examine(examined))
+        source, validation = samples.loader.source, samples.split.validation
+        judged = examine(Examined(run, settings, settings.data, source, "validation", validation))
+        page = results_of(judged, ["kseg-evaluate", str(run.path)]).write(run.evaluation)
         click.echo(f"report, with scores at the photos' own size: {page}")

@@ -194,24 +194,17 @@ class Evaluation:
             content["baseline"] = compare(self, baseline)
         return _plain(content)
 
-    def write(self, folder: Path, baseline: "Evaluation | None" = None) -> dict[str, Any]:
-        """Write ``evaluation.json``, ``per_photo.csv`` and ``per_class.csv``; what is undefined stays empty.
 
-        Returns:
-            What ``evaluation.json`` holds.
+def write_evaluation(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write ``evaluation.json``, which holds ``content``, and of it ``per_photo.csv`` and ``per_class.csv``.
 
-        Raises:
-            DataError: the baseline was evaluated on something else.
-            KsegError: the folder cannot be written to.
-        """
-        content = self.to_json(baseline)
-        write_text(
-            folder / "evaluation.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        )
-        write_csv(folder / "per_photo.csv", list(content["per_photo"][0]), content["per_photo"])
-        rows = [{"class": name, **values} for name, values in content["per_class"].items()]
-        write_csv(folder / "per_class.csv", list(rows[0]), rows)
-        return content
+    ``content`` is what ``Evaluation.to_json`` gives; what is undefined stays empty in the tables. Raises KsegError if
+    the folder cannot be written to.
+    """
+    write_text(folder / "evaluation.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_csv(folder / "per_photo.csv", list(content["per_photo"][0]), content["per_photo"])
+    rows = [{"class": name, **values} for name, values in content["per_class"].items()]
+    write_csv(folder / "per_class.csv", list(rows[0]), rows)
 
 
 def compare(evaluation: Evaluation, baseline: Evaluation) -> dict[str, Any]:

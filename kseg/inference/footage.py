@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from kseg.inference.cleaning import Cleaning
 from kseg.inference.film import CODECS, Film, FilmWriter, Steady
 from kseg.inference.outputs import Outputs
 from kseg.inference.segmentation import Segmentation
-from kseg.logits import as_logits, as_probabilities
+from kseg.logits import as_logits, as_probabilities, decide
 
 if TYPE_CHECKING:
     from kseg.inference.predictor import Predictor
@@ -31,6 +32,7 @@ def segment_film(
     files: dict[str, Path],
     outputs: Outputs,
     *,
+    resolution: int | str = "trained",
     flip: bool = False,
     steady: float = 0.0,
     cleaning: Cleaning | None = None,
@@ -41,13 +43,13 @@ def segment_film(
 
     Args:
         predictor: The network.
-        film: Its frames, at the size the network was trained at.
+        film: Its frames.
         files: A film's name for every kind; there may be none.
         outputs: How the kinds look.
-        flip: See ``Predictor.predict``.
+        resolution, flip: See ``Predictor.predict``.
         steady: Of what was said before, the share that is kept; see ``Steady``.
         cleaning: What is tidied in every mask.
-        batch_size: Frames judged together; a camera's are judged one by one.
+        batch_size: Frames judged together, at the trained resolution; a camera's are judged one by one.
         seen: Called after every frame; False ends the film, as for a camera.
 
     Raises:
@@ -57,9 +59,13 @@ def segment_film(
         raise KsegError("a film cannot be transparent; ask for background instead of cutout")
     if "probabilities" in files and len(predictor.classes) > 2:
         raise KsegError("the probabilities of several classes are no film; ask for mask or overlay")
+    if resolution == "trained":
+        segmentations = _at_trained_size(predictor, film, flip, Steady(steady), batch_size)
+    else:
+        segmentations = _at_other_size(predictor, film, resolution, flip, Steady(steady))
     with contextlib.ExitStack() as stack:
         writers = {kind: stack.enter_context(FilmWriter(file, film.fps, film.size)) for kind, file in files.items()}
-        for found in _segmentations(predictor, film, flip, steady, batch_size):
+        for found in segmentations:
             tidied = found.cleaned(cleaning) if cleaning else found
             for kind, writer in writers.items():
                 writer.write(_in_colour(outputs.render(kind, tidied)))
@@ -67,17 +73,30 @@ def segment_film(
                 break
 
 
-def _segmentations(
-    predictor: "Predictor", film: Film, flip: bool, steady: float, batch_size: int
+def _at_trained_size(
+    predictor: "Predictor", film: Film, flip: bool, steady: Steady, batch_size: int
 ) -> Iterator[Segmentation]:
-    average = Steady(steady)
+    """Of every frame, judged in batches, and steadied at the size the network sees, which is less work."""
     frames = (predictor.fit(frame) for frame in film)
     while batch := list(islice(frames, batch_size)):
         logits = predictor.judge([frame.picture for frame in batch], flip)
         for frame, judged in zip(batch, logits, strict=True):
-            if steady:
-                judged = as_logits(average(frame.photo, as_probabilities(judged)))
+            if steady.strength:
+                judged = as_logits(steady(frame.photo, as_probabilities(judged)))
             yield predictor.finish(frame, judged)
+
+
+def _at_other_size(
+    predictor: "Predictor", film: Film, resolution: int | str, flip: bool, steady: Steady
+) -> Iterator[Segmentation]:
+    """Of every frame, judged alone, since it may take several tiles, and steadied at its own size."""
+    for frame in film:
+        found = predictor.predict(frame, resolution=resolution, flip=flip)
+        if steady.strength and found.probabilities is not None:
+            probabilities = steady(frame, found.probabilities)
+            mask = decide(as_logits(probabilities), predictor.threshold)
+            found = replace(found, mask=mask, probabilities=probabilities)
+        yield found
 
 
 def _in_colour(made: np.ndarray) -> np.ndarray:

@@ -47,11 +47,6 @@ FILTERS = (
 )
 
 
-def write_report(path: Path, report: Report) -> None:
-    """Write the page, whole or not at all. Raises KsegError if it cannot be written."""
-    write_page(path, render(report))
-
-
 def write_page(path: Path, html: str) -> None:
     """Write a page, whole or not at all. Raises KsegError if it cannot be written."""
     # a file name may hold bytes that are no text; UTF-8 refuses what Python makes of them

@@ -20,9 +20,11 @@ import fcntl
 import json
 import os
 import platform
+import re
 import sys
 import time
 from dataclasses import asdict
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -79,13 +81,17 @@ class Run:
 
     @classmethod
     def resume(cls, path: Path | None, name: str, settings: Settings, runs: Path) -> Self:
-        """The run in ``path``, or the newest of ``name`` in ``runs``, with its history; ``settings`` must be its."""
+        """The run in ``path``, or the newest of ``name`` in ``runs``, with its history; ``settings`` must be its.
+
+        What ``settings`` do not name of the export stays as it is in the run, where a threshold may have been stored.
+        """
         run = cls(path or _newest(runs, name))
         if not run.settings_file.exists():
             raise TrainingError(f"{run.path}: holds no run to resume; leave --resume out to start one")
-        _require_same(settings, load_settings(run.settings_file), run.settings_file)
+        earlier = load_settings(run.settings_file)
+        _require_same(settings, earlier, run.settings_file)
         run._hold()
-        write_text(run.settings_file, dump_settings(settings))
+        write_text(run.settings_file, dump_settings(_with_export_of(earlier, settings)))
         run.history = read_history(run.checkpoint)
         return run
 
@@ -190,10 +196,18 @@ def _next_free(runs: Path, name: str) -> Path:
 
 
 def _newest(runs: Path, name: str) -> Path:
-    candidates = [file.parent for file in runs.glob(f"{name}-[0-9]*/settings.toml")]
+    """The run begun last: a folder's time changes with all that is written into it later."""
+    numbered = re.compile(rf"{re.escape(name)}-[0-9]+")
+    candidates = [file.parent for file in runs.glob("*/settings.toml") if numbered.fullmatch(file.parent.name)]
     if not candidates:
         raise TrainingError(f"{runs}: holds no run of {name} to resume; leave --resume out, or name one with --run")
-    return max(candidates, key=lambda path: path.stat().st_mtime)
+    return max(candidates, key=lambda path: (datetime.fromisoformat(Run(path).read_environment()["started"]), path))
+
+
+def _with_export_of(earlier: Settings, settings: Settings) -> Settings:
+    """The settings, with the earlier ones' export but for what they name themselves, defaults not counted."""
+    named = settings.export.model_dump(include=settings.export.model_fields_set)
+    return settings.model_copy(update={"export": earlier.export.model_copy(update=named)})
 
 
 def _require_same(settings: Settings, earlier: Settings, file: Path) -> None:

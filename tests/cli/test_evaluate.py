@@ -1,8 +1,13 @@
 """kseg-evaluate as its users meet it: numbers, files, the page, messages, exit statuses."""
 
 import csv
+import html
 import json
+import os
+import re
+import shlex
 import shutil
+import signal
 
 import cv2
 import keras
@@ -14,7 +19,9 @@ from support import make_photos
 
 import kseg
 from kseg.cli.evaluate import main
-from kseg.config import load_settings
+from kseg.cli.evaluating import Judged
+from kseg.config import dump_settings, load_settings
+from kseg.training.run import Run
 
 
 def run(*arguments):
@@ -24,6 +31,17 @@ def run(*arguments):
 
 def scores(folder):
     return json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+
+
+def changed(run_path, copy, *overrides):
+    """A copy of a run with other settings."""
+    run = Run(shutil.copytree(run_path, copy))
+    run.settings_file.write_text(dump_settings(load_settings(run.settings_file, overrides)))
+    return run
+
+
+def names(folder):
+    return [row["name"] for row in scores(folder)["per_photo"]]
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +173,47 @@ def test_other_photos_are_evaluated_whole_and_lists_as_they_say(trained_run, tmp
     assert [row["name"] for row in scores(tmp_path / "some")["per_photo"]] == ["photos/p001", "photos/p003"]
 
 
+@pytest.fixture
+def mixed(trained_run, tmp_path):
+    """A run that knows four drawn scenes beside its photos, the last of them for validation."""
+    run = changed(trained_run, tmp_path / "mixed", "data.also=[{source='synthetic'}]", "synthetic.scenes=4")
+    kept = run.read_data()
+    run.write_data([*kept["training"], "scene-0", "scene-1", "scene-2"], [*kept["validation"], "scene-3"], {})
+    return run
+
+
+def test_other_photos_are_judged_alone_whatever_else_was_trained_on(mixed, tmp_path):
+    holidays = make_photos(tmp_path / "holidays", 4)
+    for options in ((), ("--split", "all")):
+        assert run(mixed.path, "--data", holidays, *options, "--out", tmp_path / "out").exit_code == 0
+        assert scores(tmp_path / "out")["split"] == "all"
+        assert names(tmp_path / "out") == [f"holidays/p00{index}" for index in range(4)]
+
+
+def test_where_the_photos_are_now_the_further_sources_stay(mixed, trained_run, tmp_path):
+    photos = shutil.copytree(trained_run.parent / "photos", tmp_path / "elsewhere" / "photos")
+    kept = mixed.read_data()
+    assert run(mixed.path, "--data", photos, "--out", tmp_path / "out").exit_code == 0
+    assert scores(tmp_path / "out")["split"] == "validation"
+    assert names(tmp_path / "out") == kept["validation"]
+    mixed.write_data([*kept["training"], *kept["validation"][:-1]], ["scene-3"], {})  # of the photos, all train
+    assert run(mixed.path, "--data", photos, "--out", tmp_path / "out").exit_code == 0
+    assert names(tmp_path / "out") == ["scene-3"]
+
+
+def test_the_page_tells_the_training_from_what_is_evaluated_and_how_to_repeat_it(mixed, tmp_path):
+    holidays, out = make_photos(tmp_path / "the holidays", 4), tmp_path / "out"
+    words = [mixed.path, "--data", holidays, "--precision", "bfloat16", "--flip", "--store-threshold", "--out", out]
+    assert run(*words).exit_code == 0
+    page = html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    command = shlex.join(["kseg-evaluate", *map(str, words)])
+    assert command in page
+    assert str(holidays) not in page.replace(command, "")
+    text = " ".join(re.sub("<[^>]*>", " ", page).split())
+    assert "sources photos, synthetic training samples 12" in text
+    assert "evaluated here 4 of the holidays (all)" in text
+
+
 def test_the_mirrored_photo_counts_if_asked_for(evaluated, trained_run, predictor, tmp_path):
     result = run(trained_run, "--split", "all", "--flip", "--out", tmp_path)
     assert result.exit_code == 0, result.output
@@ -192,6 +251,53 @@ def test_what_cannot_be_evaluated_is_said(trained_run, tmp_path):
     (broken / "images" / "p001.jpg").write_bytes(b"no picture")
     assert "p001.jpg: not a picture" in refusal(trained_run, "--data", broken)
     assert not (tmp_path / "out").exists()
+
+
+def test_options_that_cannot_be_are_refused_before_a_photo_is_judged(trained_run, tmp_path):
+    broken = make_photos(tmp_path / "broken", 1)
+    (broken / "images" / "p000.jpg").write_bytes(b"no picture")
+    street = changed(trained_run, tmp_path / "street", "data.classes=['tree']").path
+    several = changed(trained_run, tmp_path / "several", "data.classes=['background', 'person']").path
+    for words, message in (
+        ([trained_run], "p000.jpg: not a picture"),
+        ([trained_run, "--baseline", tmp_path / "typo"], "typo: holds no run"),
+        ([trained_run, "--baseline", street], "only networks of the same classes"),
+        ([several, "--store-threshold"], "--store-threshold: belongs to models of one class"),
+    ):
+        result = run(*words, "--data", broken, "--out", tmp_path / "out")
+        assert result.exit_code == 1, result.output
+        assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_baseline_is_judged_by_the_same_masks_whatever_it_calls_ignored(trained_run, tmp_path):
+    meaning = "data.mask_values={'0' = 'background', '128' = 'ignore', '255' = 'person'}"
+    ours = changed(trained_run, tmp_path / "ours", meaning).path
+    theirs = changed(trained_run, tmp_path / "theirs", "data.ignore_class=254").path
+    photos = make_photos(tmp_path / "other", 2)
+    stripes = np.repeat(np.uint8([0, 128, 255]), 16)
+    cv2.imwrite(str(photos / "masks" / "p000.png"), np.tile(stripes[:, None], (1, 40)))
+    result = run(ours, "--data", photos, "--baseline", theirs, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert scores(tmp_path / "out")["baseline"]["difference"]["equal"] == 2
+
+
+def test_ctrl_c_leaves_the_results_as_they_were(trained_run, tmp_path, monkeypatch):
+    """Pressed as late as can be: all is counted, and the first photo is judged again to be shown."""
+    out = tmp_path / "out"
+    assert run(trained_run, "--split", "all", "--out", out).exit_code == 0
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    judge_again = Judged.prediction
+
+    def pressed(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return judge_again(*arguments)
+
+    monkeypatch.setattr(Judged, "prediction", pressed)
+    result = run(trained_run, "--flip", "--out", out)
+    assert result.exit_code == 130, result.output
+    assert "interrupted; nothing was written" in result.stderr
+    assert {file: file.read_bytes() for file in out.iterdir()} == before
 
 
 def _listing(folder, text):

@@ -218,6 +218,17 @@ def test_films_photos_and_cameras_in_one_call(trained_run, predictor, album):
         assert ((mask[..., 0] > 127) != expected).mean() < 0.02  # blocks of an encoder along the edges
 
 
+def test_films_have_a_resolution_too(trained_run, predictor, album):
+    with FilmWriter(album / "film.avi", 25, (64, 96)) as writer:
+        writer.write(draw_scene(3, 0, 64, 96)[0])
+    segmented(trained_run, "album/film.avi", "--out", "out", "--resolution", "full")
+    with open_film(album / "film.avi") as film, open_film(album.parent / "out" / "film_mask.avi") as masks:
+        (frame,), (mask,) = film, masks
+    expected = predictor.predict(frame, resolution="full").mask
+    assert ((mask[..., 0] > 127) != expected).mean() < 0.02
+    assert (expected != predictor.predict(frame).mask).mean() > 0.05
+
+
 def test_an_exported_model_says_the_same_as_its_run(exported, predictor, album):
     _, model_dir = exported
     segmented(model_dir, "album", "--out", "versions")

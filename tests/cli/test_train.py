@@ -15,7 +15,10 @@ from click.testing import CliRunner
 from PIL import Image
 from support import SMALL, kseg_train, make_photos
 
+from kseg.cli.evaluating import store
 from kseg.cli.train import main
+from kseg.config import load_settings
+from kseg.training.run import Run
 
 QUICK = (*SMALL, "--set", "training.epochs=1")
 
@@ -211,9 +214,12 @@ def test_a_finished_run_can_be_trained_further(finished, tmp_path, monkeypatch):
     monkeypatch.chdir(shutil.copytree(finished[1], tmp_path / "copy"))
     again = ("settings.toml", *TWO_EPOCHS, "--resume")
     assert "all its 2 epochs" in run(*again).stdout
+    store(Run(Path("runs/settings-001")), 0.37)
     more = run(*again, "--set", "training.epochs=3")
     assert "epoch 3/3" in more.stdout
     assert "epoch 2/3" not in more.stdout
+    assert load_settings(Path("runs/settings-001/settings.toml")).export.threshold == 0.37
+    assert json.loads(Path("runs/settings-001/evaluation/evaluation.json").read_text())["threshold"] == 0.37
     assert sorted(os.listdir("runs")) == ["experiments.csv", "settings-001"]
     Path("photos/images/p000.jpg").unlink()
     assert "p000: was there when the run started" in refusal(*again, "--set", "training.epochs=4")

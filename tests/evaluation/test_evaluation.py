@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_
 
 from kseg.errors import DataError
 from kseg.evaluation.boundary import count_boundary
-from kseg.evaluation.evaluation import Evaluation, compare
+from kseg.evaluation.evaluation import Evaluation, compare, write_evaluation
 from kseg.evaluation.objects import count_objects
 from kseg.objectives.metrics import Scores
 
@@ -307,14 +307,14 @@ def test_files(channels, tmp_path):
     photos[1].truth[...] = 255
     photos[2].truth[photos[2].truth == 1] = 255
     result = evaluation(photos)
-    written = result.write(tmp_path / "new", baseline=evaluation(photos, "runs/b"))
+    write_evaluation(tmp_path / "new", result.to_json(evaluation(photos, "runs/b")))
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         "evaluation.json",
         "per_class.csv",
         "per_photo.csv",
     ]
     content = json.loads((tmp_path / "new/evaluation.json").read_text())
-    assert content == written == result.to_json(evaluation(photos, "runs/b"))
+    assert content == result.to_json(evaluation(photos, "runs/b"))
     assert list(content) == [
         *("kseg", "created", "model", "split", "photos", "pixels", "classes", "scored", "threshold", "flip", "scores"),
         *("per_class", "confusion", "objects", "thresholds", "reliability", "per_photo", "baseline"),

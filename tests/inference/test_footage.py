@@ -93,10 +93,24 @@ def test_answers_keep_to_their_frames(predictor, tmp_path, batch_size):
     assert person_seen(film) == [False] * 5 + [True] * 4
 
 
-def test_steadied_films_lag_by_probabilities(predictor, tmp_path):
+@pytest.mark.parametrize(("resolution", "seen"), [("trained", 0), (48, 0), ("full", 255), (96, 255)])
+def test_the_network_sees_a_film_at_the_resolution_asked_for(tmp_path, resolution, seen):
+    def has_rows(pixels):
+        """Logits by hand: 10 everywhere in a picture of more than 32 rows, else -10."""
+        return tf.ones_like(pixels[..., :1]) * tf.where(tf.shape(pixels)[1] > 32, 10.0, -10.0)
+
+    predictor = Predictor(has_rows, classes=("background", "person"), image_size=(32, 32))
+    path = film_of(tmp_path / "film.avi", frames(3))
+    film = segment(predictor, path, {"mask": tmp_path / "mask.avi"}, resolution=resolution)["mask"]
+    assert len(film) == 3
+    np.testing.assert_allclose(film, seen, atol=CLOSE)
+
+
+@pytest.mark.parametrize("resolution", ["trained", "full"])
+def test_steadied_films_lag_by_probabilities(predictor, tmp_path, resolution):
     """0.88 (1 - 0.8^n) is above a half from n = 4 on, whatever the logits are; of their mean it would be 9."""
     path = film_of(tmp_path / "film.avi", frames(14, first=2))
-    film = segment(predictor, path, {"mask": tmp_path / "mask.avi"}, steady=0.8)["mask"]
+    film = segment(predictor, path, {"mask": tmp_path / "mask.avi"}, steady=0.8, resolution=resolution)["mask"]
     assert person_seen(film) == [False] * 5 + [True] * 9
 
 

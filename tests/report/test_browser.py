@@ -11,7 +11,7 @@ from support import SMALL, kseg_train, make_photos
 
 from kseg.data.check import check_data
 from kseg.report.data_page import render_data
-from kseg.report.page import write_report
+from kseg.report.page import render, write_page
 from kseg.settings import DataSettings
 
 FLAGS = (
@@ -65,7 +65,7 @@ def pages(tmp_path_factory, report_of, evaluation_of):
     }
     empty = {"evaluation": evaluation_of(photos=0), "galleries": {}, "history": ()}
     for name, changes in (("full", {}), ("long", long), ("empty", empty)):
-        write_report(folder / f"{name}.html", report_of(**changes))
+        write_page(folder / f"{name}.html", render(report_of(**changes)))
     return {path.stem: path.as_uri() for path in folder.iterdir()}
 
 

@@ -17,7 +17,7 @@ from kseg.errors import KsegError
 from kseg.palette import Palette
 from kseg.report import words
 from kseg.report.contents import Shot
-from kseg.report.page import render, write_report
+from kseg.report.page import render, write_page
 from kseg.report.thumbnails import thumbnails
 
 PERSON = Palette.of(["background", "person"])
@@ -200,7 +200,7 @@ def test_text_of_others_is_text(report_of, evaluation_of, shot_of):
 
 
 def test_a_name_that_is_no_text_is_written_all_the_same(report_of, tmp_path):
-    write_report(tmp_path / "page.html", report_of(title="caf\udce9", galleries={}))
+    write_page(tmp_path / "page.html", render(report_of(title="caf\udce9", galleries={})))
     assert "<h1>caf?</h1>" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
@@ -266,7 +266,7 @@ def test_the_same_report_gives_the_same_bytes(report_of, html):
 def test_written_whole_or_an_error_that_names_the_file(report_of, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(KsegError, match=r"page\.html: cannot be written"):
-        write_report(tmp_path / "file" / "page.html", report_of(galleries={}))
+        write_page(tmp_path / "file" / "page.html", render(report_of(galleries={})))
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
 import csv
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
-from kseg.config import load_settings
+from kseg.config import dump_settings, load_settings
 from kseg.errors import KsegError, TrainingError
 from kseg.settings import Settings
 from kseg.training.experiments import write_experiments
@@ -58,15 +57,20 @@ def test_an_existing_run_is_not_overwritten(runs):
 
 
 def test_the_newest_run_of_a_name_is_resumed(runs):
-    for number in range(3):
-        with begin(runs) as run:
-            os.utime(run.path, (number, 100 - 10 * (number == 2)))
-    with begin(runs, "fashion"):
-        pass
+    """That which was begun last, whatever was written where since, and whichever number it has."""
+    for name in ("people", "people", "people-2", "fashion"):
+        with begin(runs, name):
+            pass
+    (runs / "people-001" / "notes.txt").touch()
     with Run.resume(None, "people", Settings(), runs) as run:
-        assert run.path.name in {"people-001", "people-002"}
+        assert run.path.name == "people-002"
         assert run.history == []
         assert run.read_data()["training"] == ["a"]
+    environment = runs / "people-001" / "environment.json"
+    content = json.loads(environment.read_text())
+    environment.write_text(json.dumps(content | {"started": "2099-01-01T00:00:00+0000"}))
+    with Run.resume(None, "people", Settings(), runs) as run:
+        assert run.path.name == "people-001"
 
 
 def test_resuming_needs_a_run(runs):
@@ -85,6 +89,17 @@ def test_resuming_with_other_settings_is_refused_but_more_epochs_are_not(runs, c
         assert load_settings(run.settings_file).training.epochs == 50
     with Run.resume(None, "people", settings_with(config, "export.precision=bfloat16"), runs) as run:
         assert load_settings(run.settings_file).export.precision == "bfloat16"
+
+
+def test_what_was_stored_for_the_export_stays_unless_it_is_named(runs, config):
+    with begin(runs) as run:
+        pass
+    stored = load_settings(run.settings_file, ["export.threshold=0.37", "export.precision=bfloat16"])
+    run.settings_file.write_text(dump_settings(stored))
+    for overrides, threshold in ((), 0.37), (["training.epochs=50"], 0.37), (["export.threshold=0.5"], 0.5):
+        with Run.resume(None, "people", settings_with(config, *overrides), runs):
+            export = load_settings(run.settings_file).export
+            assert (export.threshold, export.precision) == (threshold, "bfloat16")
 
 
 def test_a_cosine_cannot_be_made_longer(runs, config):
