@@ -17,6 +17,9 @@ LEVELS = {tf.quint8: 255, tf.qint8: 127}
 PLAIN = {tf.quint8: tf.uint8, tf.qint8: tf.int8}
 """Most operations know these types only, of the same bits."""
 
+Ends = tuple[float | Array, float | Array]
+"""The least and the largest value that levels stand for."""
+
 SMALLEST = 1e-9
 """A limit of 0, of maps or kernels that are zero all over, would be divided by."""
 
@@ -95,30 +98,46 @@ def convolve(
     """
     if added is not None and (added.stored.dtype != tf.quint8 or not relu):
         raise ValueError("oneDNN adds unsigned maps only, and before a ReLU")
-    largest = float(x.limits.max())
+    largest, limit = float(x.limits.max()), max(limit, SMALLEST)
     kernel = kernel * (x.limits / largest)[:, None]
     widest = np.maximum(np.abs(kernel).max(axis=(0, 1, 2)), np.float32(SMALLEST))
-    levels = np.rint(kernel / widest * 127).astype(np.int8)
-    limit = max(limit, SMALLEST)
+    levels = tf.bitcast(tf.constant(np.rint(kernel / widest * 127).astype(np.int8)), tf.qint8)
     out = tf.quint8 if relu else tf.qint8
-    ranges = [_range(largest, x.stored.dtype), (-widest, widest)]
-    if added is not None:
-        ranges.append(_range(float(added.limits[0]), added.stored.dtype))
-    ranges.append(_range(limit, out))
-    inputs = [x.stored, tf.bitcast(tf.constant(levels), tf.qint8), tf.constant(bias)]
+    operands, fused = [x.stored, levels, tf.constant(bias)], ["BiasAdd"]
+    ranges: list[Ends] = [_range(largest, x.stored.dtype), (-widest, widest)]
     if added is not None:
         # The sum is computed in its place. Were it read by anything else, TensorFlow 2.21 would end the process.
-        inputs.append(added.of(tf.raw_ops.DeepCopy(x=added.plain())).stored)
-    inputs += [tf.constant(end, tf.float32) for ends in ranges for end in ends]
-    fused = ["BiasAdd", *(["Sum"] if added is not None else []), *(["Relu"] if relu else []), "Requantize"]
+        operands.append(added.of(tf.raw_ops.DeepCopy(x=added.plain())).stored)
+        ranges.append(_range(float(added.limits[0]), added.stored.dtype))
+        fused.append("Sum")
+    if relu:
+        fused.append("Relu")
+    ranges.append(_range(limit, out))
+    stored = _fused_convolution(operands, ranges, [*fused, "Requantize"], out, strides, padding)
+    stored.set_shape([None, None, None, len(bias)])
+    return Int8(stored, np.full(len(bias), limit, np.float32))
+
+
+def _fused_convolution(
+    operands: Sequence[tf.Tensor],
+    ranges: Sequence[Ends],
+    fused: Sequence[str],
+    out: tf.DType,
+    strides: Sequence[int],
+    padding: str,
+) -> tf.Tensor:
+    """oneDNN's operation: maps, kernel, bias and maybe a summand, with what their and the result's levels stand for."""
+    inputs = [*operands, *(tf.constant(end, tf.float32) for ends in ranges for end in ends)]
+    results = [out, tf.float32, tf.float32]  # the last two say what the result's levels stand for
+    maps, kernel, bias, *_ = operands
     attributes = {
-        "Tinput": _type(x.stored.dtype),
-        "Tfilter": _type(tf.qint8),
-        "Tbias": _type(tf.float32),
+        "Tinput": _type(maps.dtype),
+        "Tfilter": _type(kernel.dtype),
+        "Tbias": _type(bias.dtype),
         "Tsummand": _type(out),
         "out_type": _type(out),
         "Thost_inputs": _types(tensor.dtype for tensor in inputs),
-        "Thost_outputs": _types([out, tf.float32, tf.float32]),
+        "Thost_outputs": _types(results),
         "Tdevice_inputs": _types([]),
         "Tdevice_outputs": _types([]),
         "strides": AttrValue(list=AttrValue.ListValue(i=[1, *strides, 1])),
@@ -126,16 +145,12 @@ def convolve(
         "fused_ops": AttrValue(list=AttrValue.ListValue(s=[name.encode() for name in fused])),
     }
     graph = tf.compat.v1.get_default_graph()
-    operation = graph.create_op(
-        "_FusedQuantizedConv2D", inputs, [out, tf.float32, tf.float32], attrs=attributes, name="int8_convolution"
-    )
-    stored = operation.outputs[0]
-    stored.set_shape([*[None] * 3, len(bias)])
-    return Int8(stored, np.full(len(bias), limit, np.float32))
+    operation = graph.create_op("_FusedQuantizedConv2D", inputs, results, attrs=attributes, name="int8_convolution")
+    return operation.outputs[0]
 
 
 def _range(limit: float, kind: tf.DType) -> tuple[float, float]:
-    """The least and the largest value that a type's levels stand for."""
+    """What the outermost levels of a type stand for."""
     return (0.0 if kind == tf.quint8 else -limit), limit
 
 
