@@ -13,10 +13,8 @@ from kseg.models.constants import as_constants
 from kseg.models.precision import fastest_safe_precision
 from kseg.models.trained import SETTINGS_OF_A_RUN, best_network, settings_of
 from kseg.serving.card import Card
-from kseg.serving.folder import versions
+from kseg.serving.folder import GRAPH, versions
 from kseg.settings import Settings
-
-SAVED_MODEL = "saved_model.pb"
 
 
 def load(path: str | Path, precision: str = "auto") -> Predictor:
@@ -30,7 +28,7 @@ def load(path: str | Path, precision: str = "auto") -> Predictor:
         KsegError: there is no such network, or it cannot be read.
     """
     path = Path(path)
-    if (path / SAVED_MODEL).exists():
+    if (path / GRAPH).exists():
         return _open_export(path)
     if (path / SETTINGS_OF_A_RUN).exists():
         return open_run(path, settings_of(path), precision)

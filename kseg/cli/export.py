@@ -63,8 +63,8 @@ def main(
 ) -> None:
     """Publish the best network of RUN as the next version in a folder that TensorFlow Serving watches."""
     rollback = rollback or earlier is not None
-    require_sensible(run_path, rollback, kind, label, keep)
-    with errors_as_messages():
+    require_sensible(run_path, rollback, kind, label, keep, overrides, roots)
+    with errors_as_messages("end other programs, or use a machine that has more"):
         if run_path is None:
             from kseg.serving.versions import rollback as publish_again
 
@@ -75,7 +75,15 @@ def main(
             convert_run(run_path, model_dir, kind, overrides, roots)
 
 
-def require_sensible(run_path: Path | None, rollback: bool, kind: str, label: str | None, keep: int | None) -> None:
+def require_sensible(
+    run_path: Path | None,
+    rollback: bool,
+    kind: str,
+    label: str | None,
+    keep: int | None,
+    overrides: tuple[str, ...],
+    roots: tuple[Path, ...],
+) -> None:
     """Raise UsageError for options that would contradict each other, or be ignored."""
     if (run_path is None) != rollback:
         raise click.UsageError("Give either a RUN to export, or --rollback.")
@@ -83,6 +91,10 @@ def require_sensible(run_path: Path | None, rollback: bool, kind: str, label: st
         raise click.UsageError("--label goes with a RUN; --rollback moves stable and canary, and no other label.")
     if kind != "savedmodel" and (rollback or label or keep):
         raise click.UsageError(f"--format {kind} writes one file: it has no versions to label, keep or roll back.")
+    if rollback and (overrides or roots):
+        raise click.UsageError("--set and --data go with a RUN; --rollback publishes an earlier version as it is.")
+    if kind != "savedmodel" and overrides:
+        raise click.UsageError(f"--set goes with a SavedModel; --format {kind} always writes probabilities in float32.")
 
 
 def export_run(
@@ -149,18 +161,16 @@ def report(verification: "Verification") -> None:
 
 
 def finish(published: Path, keep: int | None) -> None:
-    """Remove old versions, bring the server files up to date, and say what is there now."""
+    """Say what is published, remove old versions, and bring the server files up to date."""
     from kseg.serving.labels import read_labels
     from kseg.serving.server_files import write_server_files
     from kseg.serving.versions import prune
 
     model_dir = published.parent
-    removed = prune(model_dir, keep) if keep else []
-    write_server_files(model_dir)
     labels = [label for label, version in read_labels(model_dir).items() if version == int(published.name)]
-    click.echo(
-        f"published {published}"
-        + (f", labelled {' and '.join(labels)}" if labels else "")
-        + (f"; removed {', '.join(map(str, removed))}" if removed else "")
-        + f"; server files are in {model_dir.resolve().parent}"
-    )
+    click.echo(f"published {published}" + (f", labelled {' and '.join(labels)}" if labels else ""))
+    if keep and (removed := prune(model_dir, keep)):
+        click.echo(f"removed {', '.join(map(str, removed))}")
+    for reason in write_server_files(model_dir).left_out:
+        click.echo(f"warning: left out of models.config: {reason}", err=True)
+    click.echo(f"server files are in {model_dir.resolve().parent}")

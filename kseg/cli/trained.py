@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kseg.cli.samples import spread
+from kseg.data.fitting import shrunk
 from kseg.data.sources import open_source
 from kseg.data.synthetic import draw_scene
 from kseg.errors import KsegError
@@ -44,7 +45,10 @@ def open_trained(run_path: Path, overrides: tuple[str, ...], roots: tuple[Path, 
 
 
 def sample_photos(run: Run, settings: Settings) -> list[Sample]:
-    """Some of the run's validation pictures, or, if they are not there any more, drawn scenes."""
+    """Some of the run's validation pictures, or, if they are not there any more, drawn scenes.
+
+    What has more pixels than ``export.max_pixels`` is reduced to that, since the exported network would refuse it.
+    """
     try:
         source = open_source(settings.data, settings.synthetic)
         positions = {name: index for index, name in enumerate(source.names)}
@@ -56,6 +60,7 @@ def sample_photos(run: Run, settings: Settings) -> list[Sample]:
     except KsegError as error:
         click.echo(f"compared on drawn scenes, since the run's pictures cannot be read: {error}", err=True)
         pictures = [draw_scene(0, index, 480, 640)[0] for index in range(COMPARED)]
+    pictures = [shrunk(picture, settings.export.max_pixels) for picture in pictures]
     # PNG, so that both see the very same pixels
     contents = [cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes() for picture in pictures]
     return [Sample(content, np.ascontiguousarray(picture)) for content, picture in zip(contents, pictures, strict=True)]

@@ -4,6 +4,7 @@ A picture is uint8 (H, W, 3), RGB; a mask is uint8 (H, W) of class ids; logits a
 (height, width). ``kseg.serving.fitting`` does the same inside a TensorFlow graph.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -72,6 +73,16 @@ def fit_picture(picture: np.ndarray, size: tuple[int, int], box: Box) -> np.ndar
     padded = np.zeros((*size, 3), np.uint8)
     padded[box.slices] = inner
     return padded
+
+
+def shrunk(picture: np.ndarray, most: int) -> np.ndarray:
+    """The picture, its aspect kept, with no more pixels than ``most``, at least 1: itself if it has no more."""
+    height, width = picture.shape[:2]
+    if height * width <= most:
+        return picture
+    factor = math.sqrt(most / (height * width))
+    rows = min(most, max(1, int(height * factor)))
+    return cv2.resize(picture, (min(most // rows, max(1, int(width * factor))), rows), interpolation=cv2.INTER_AREA)
 
 
 def fit_mask(mask: np.ndarray, size: tuple[int, int], box: Box, ignore_class: int = 255) -> np.ndarray:

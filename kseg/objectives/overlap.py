@@ -49,7 +49,10 @@ TVERSKY_WEIGHTS: dict[str, tuple[float, float]] = {
 
 
 class Counts(NamedTuple):
-    """Areas in pixels, shape (B, C) each: int64 when counted, float32 when summed from probabilities."""
+    """Areas in pixels, shape (B, K) each: int64 when counted, float32 when summed from probabilities.
+
+    K is the number of ids a truth may hold (`Pixels.num_ids`), one fewer where `reported` took the background out.
+    """
 
     intersection: Any
     truth: Any
@@ -142,10 +145,20 @@ def predicted_ids(logits: Any, threshold: float = 0.5) -> Any:
 
 
 def count_classes(y_true: Any, y_pred: Any, ignore_class: int | None = None, threshold: float = 0.5) -> Counts:
-    """Areas per image and id, background included: Counts of int64 (B, K), K = 2 for binary logits.
+    """Areas per image and id of what was decided, background included.
 
-    Arguments as for `hard_counts`. The sum of `truth` over K is an image's number of counted pixels; that of
-    `intersection` is its number of right ones.
+    Args:
+        y_true: class ids, integers (B, H, W) or (B, H, W, 1).
+        y_pred: logits (B, H, W, C) of any floating type.
+        ignore_class: the id of pixels that count nowhere.
+        threshold: a probability above it is a person (C = 1 only).
+
+    Returns:
+        Counts of int64 (B, K), exact; K = 2 for binary logits. The sum of `truth` over K is an image's number of
+        counted pixels; that of `intersection` is its number of right ones.
+
+    Raises:
+        ConfigError: `threshold` is no probability strictly between 0 and 1; or as `flatten_pixels`.
     """
     pixels = flatten_pixels(y_true, y_pred, ignore_class)
     predicted = predicted_ids(pixels.logits, threshold)
@@ -168,22 +181,6 @@ def count_classes(y_true: Any, y_pred: Any, ignore_class: int | None = None, thr
 def reported(counts: Counts, num_classes: int) -> Counts:
     """Counts without the background's column in a binary problem: only the person class is scored."""
     return Counts(*(c[..., 1:] for c in counts)) if num_classes == 1 else counts
-
-
-def hard_counts(y_true: Any, y_pred: Any, ignore_class: int | None = None, threshold: float = 0.5) -> Counts:
-    """Areas per image and class of what was decided.
-
-    Args:
-        y_true: class ids, integers (B, H, W) or (B, H, W, 1).
-        y_pred: logits (B, H, W, C) of any floating type.
-        ignore_class: the id of pixels that count nowhere.
-        threshold: a probability above it is a person (C = 1 only).
-
-    Returns:
-        Counts of int64 (B, C), exact; for C = 1 the column is the person's.
-    """
-    counts = count_classes(y_true, y_pred, ignore_class, threshold)
-    return reported(counts, int(ops.shape(y_pred)[-1]))
 
 
 def one_hot_truth(pixels: Pixels) -> Any:

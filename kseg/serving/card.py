@@ -35,12 +35,12 @@ class Card:
         scores: Those of the best epoch, on the validation pictures.
         data: ``training`` and ``validation``, the numbers of samples; ``fingerprint``, of their names (see
             ``fingerprint``); ``sources``, the names of the folders they are from (no paths: a card is given away).
-        encoder_weights: What the encoder started from: ``source``, ``revision``, ``sha256``, ``licence``; None:
-            random weights.
+        encoder_weights: What the encoder started from: ``source``, ``file`` (without its folders), ``revision``,
+            ``sha256``, ``licence``; None: random weights.
         verification: How far the export is from the Keras model, once it has been compared.
         versions: package -> version.
         created: When, in ISO 8601.
-        settings: Those of the training, as TOML.
+        settings: Those of the training, as TOML, without paths and addresses.
     """
 
     name: str
@@ -139,7 +139,7 @@ def _how_to_call(card: Card) -> str:
             'The reply has one prediction per photo; its `mask_bytes` is `{"b64": ...}`, a PNG in base64:',
             _fenced("sh", curl),
             "By gRPC, which is faster (`PredictionService.Predict`, on port 8500), from Python or the command line:",
-            _fenced("sh", f"kseg-predict photo.jpg --server grpc://localhost:8500/{card.name}@stable --out masks"),
+            _fenced("sh", f"kseg-predict grpc://localhost:8500/{card.name}@stable photo.jpg --out masks"),
         ]
     )
 

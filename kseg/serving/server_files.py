@@ -10,6 +10,7 @@ kubernetes.yaml
 from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
 from kseg.errors import ExportError
 from kseg.files import write_text
@@ -38,16 +39,25 @@ _HEADER = """\
 """
 
 
-def write_server_files(model_dir: Path) -> list[Path]:
+class ServerFiles(NamedTuple):
+    """What was written beside the models.
+
+    Attributes:
+        written: The files; those that were there already, but for ``models.config``, are left as they are.
+        left_out: Of every model beside this one that cannot be served, which it is, and why.
+    """
+
+    written: list[Path]
+    left_out: list[str]
+
+
+def write_server_files(model_dir: Path) -> ServerFiles:
     """Write what a server of ``model_dir`` and the models beside it needs into the folder that holds them.
 
     Call it after every change of versions or labels. The probes of the files written once ask for this model.
 
-    Returns:
-        The files written; those that were there already, but for ``models.config``, are left as they are.
-
     Raises:
-        ExportError: the name of ``model_dir`` cannot be a model's, the labels of a model are broken, or the files
+        ExportError: ``model_dir`` has no version, its name cannot be a model's, its labels are broken, or the files
             cannot be written.
     """
     values = {"image": IMAGE, "model": model_name(model_dir), "max_batch": MAX_BATCH}
@@ -55,27 +65,38 @@ def write_server_files(model_dir: Path) -> list[Path]:
     written = []
     with reporting(folder), locked(folder):  # what another export has just changed must not be overwritten with less
         config = folder / CONFIG
-        write_text(config, models_config(folder))
+        text, left_out = models_config(model_dir.resolve())
+        write_text(config, text)
         written.append(config)
         for name in TEMPLATES:
             path = folder / name
             if not path.exists():
                 write_text(path, _template(name).substitute(values))
                 written.append(path)
-    return written
+    return ServerFiles(written, left_out)
 
 
-def models_config(folder: Path) -> str:
-    """The ``model_config_list`` of every model in ``folder`` that has a version, as a text proto.
+def models_config(model_dir: Path) -> tuple[str, list[str]]:
+    """The ``model_config_list`` of a model and of those beside it that have a version, as a text proto.
 
-    Raises ExportError if the labels of a model are broken, or its name cannot be a model's.
+    A model beside it whose name or labels are wrong is left out; the texts returned as well say which, and why.
+
+    Raises ExportError if ``model_dir`` itself has no version, or what is wrong is its own name or labels.
     """
-    models = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and versions(path)]
-    if not models:
-        raise ExportError(f"{folder}: holds no model with a version to serve; publish one with kseg-export")
-    entries = "".join(map(_model_config, models))
+    if not versions(model_dir):
+        raise ExportError(f"{model_dir}: holds no version to serve; publish one with kseg-export")
+    entries, left_out = [], []
+    for path in sorted(model_dir.parent.iterdir()):
+        if path.name.startswith("."):
+            continue
+        try:
+            entries.append(_model_config(path) if versions(path) else "")
+        except (ExportError, OSError) as error:  # such as a folder that only its owner may read
+            if path == model_dir:
+                raise
+            left_out.append(str(error))
     header = _HEADER.format(container=MODELS_IN_CONTAINER, config=CONFIG)
-    return f"{header}model_config_list {{\n{entries}}}\n"
+    return f"{header}model_config_list {{\n{''.join(entries)}}}\n", left_out
 
 
 def _model_config(model_dir: Path) -> str:

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from kseg.errors import ExportError
@@ -71,8 +71,8 @@ def publish(model_dir: Path, write: Callable[[Path], None]) -> Path:
             return _give_number(folder, model_dir)
 
 
-def prune(model_dir: Path, keep: int, protected: Collection[int] = ()) -> list[int]:
-    """Remove old versions: the newest ``keep`` stay, as do ``protected`` ones and those that labels need.
+def prune(model_dir: Path, keep: int) -> list[int]:
+    """Remove old versions: the newest ``keep`` stay, as do those that labels need.
 
     Besides a labelled version, the one that its label was moved from last is needed: a server that has not yet read
     of the move still answers with it.
@@ -87,7 +87,7 @@ def prune(model_dir: Path, keep: int, protected: Collection[int] = ()) -> list[i
         raise ExportError(f"{model_dir}: {keep} versions cannot be kept; keep 1 or more")
     with reporting(model_dir), locked(model_dir):
         present = versions(model_dir)
-        stay = {*present[-keep:], *protected, *labels_in_use(model_dir)}
+        stay = {*present[-keep:], *labels_in_use(model_dir)}
         removed = [number for number in present if number not in stay]
         hidden = [model_dir / f"{_OLD}{secrets.token_hex(4)}" for _ in removed]
         for number, path in zip(removed, hidden, strict=True):

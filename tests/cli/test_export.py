@@ -4,19 +4,28 @@ import json
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from served import Loaded
+from served import Loaded, upright
 from support import EXPORT
 
+from kseg.cli.card import card_of
 from kseg.cli.export import main
+from kseg.cli.trained import sample_photos
+from kseg.config import load_settings, parse_settings
+from kseg.files import write_text
+from kseg.models.trained import settings_of
 from kseg.serving.card import Card
 from kseg.serving.labels import read_labels, set_labels
+from kseg.serving.verify import Verification
 from kseg.serving.versions import origin_of, versions
+from kseg.settings import DataSettings, ExportSettings, ModelSettings, Settings, SourceSettings, TfdsSettings
+from kseg.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +88,13 @@ def test_the_card_says_what_the_run_and_the_comparison_found(first, trained_run)
     assert set(card.signatures) == {"serving_default", "cutout", "probabilities", "probabilities_uint8"}
 
 
+def test_the_card_gives_no_path_away(first, trained_run):
+    assert str(trained_run.parent) in (trained_run / "settings.toml").read_text()
+    for name in ("model_card.json", "model_card.md"):
+        assert str(trained_run.parent) not in (first[1] / "1" / "assets.extra" / name).read_text()
+    assert tomllib.loads(Card.read(first[1] / "1").settings)["data"]["roots"] == ["photos"]
+
+
 def test_the_published_version_answers_with_a_mask_of_the_photos_size(first, trained_run):
     content = (trained_run.parent / "photos" / "images" / "p003.jpg").read_bytes()
     loaded = Loaded(first[1] / "1")
@@ -88,12 +104,13 @@ def test_the_published_version_answers_with_a_mask_of_the_photos_size(first, tra
 
 
 def test_a_models_life(first, trained_run):
-    """A second version in bfloat16 whose pictures are gone, back to the first, forth again, and old ones removed."""
+    """A second version in bfloat16, for small photos, its own gone; back to the first, forth again, some removed."""
     model_dir = first[1]
+    rounded, small = ("--set", "export.precision=bfloat16"), ("--set", "export.max_pixels=1000")
     photos = trained_run.parent / "photos"
     photos.rename(photos.with_name("elsewhere"))
     try:
-        result = export(trained_run, "--to", model_dir, "--set", "export.precision=bfloat16", "--label", "trial")
+        result = export(trained_run, "--to", model_dir, "--label", "trial", *rounded, *small)
     finally:
         photos.with_name("elsewhere").rename(photos)
     assert result.exit_code == 0, result.output
@@ -123,6 +140,44 @@ def test_a_models_life(first, trained_run):
     result = export("--rollback-to", 4, "--to", model_dir, "--keep", 2)
     assert versions(model_dir) == [2, 4, 5]  # where trial was before
     assert "removed 3" in result.stdout
+
+
+def test_photos_larger_than_the_network_will_take_are_compared_at_a_size_it_takes(trained_run):
+    def sizes(*overrides):
+        found = sample_photos(Run(trained_run), settings_of(trained_run, overrides))
+        assert all((upright(sample.content) == sample.picture).all() for sample in found)
+        return [sample.picture.shape for sample in found]
+
+    whole = sizes()
+    assert min(height * width for height, width, _ in whole) == 48 * 40
+    assert sizes("export.max_pixels=480") == [(24, 20, 3)] * 3  # half of each side
+    assert sizes("export.max_pixels=1920") == whole
+
+
+def test_a_wrong_folder_beside_the_model_keeps_nothing_from_being_published(tmp_path):
+    for name in ("people", "old people", "fashion"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "1" / "saved_model.pb").touch()
+    (tmp_path / "fashion" / "labels.json").write_text('{"stable": 1}')
+    result = export("--rollback-to", 1, "--to", tmp_path / "people")
+    assert result.exit_code == 0, result.output
+    assert f"published {tmp_path}/people/2, labelled canary and stable" in result.stdout
+    fashion, old_people = result.stderr.splitlines()
+    assert f"warning: left out of models.config: {tmp_path}/fashion/labels.json: cannot be read as labels" in fashion
+    assert f"warning: left out of models.config: {tmp_path}/old people: 'old people' cannot be" in old_people
+    config = (tmp_path / "models.config").read_text()
+    assert config.count("name:") == 1
+    assert 'version_labels { key: "stable" value: 2 }' in config
+
+
+def test_what_is_published_is_said_even_if_the_server_files_cannot_be_written(tmp_path):
+    (tmp_path / "people" / "1").mkdir(parents=True)
+    (tmp_path / "people" / "1" / "saved_model.pb").touch()
+    (tmp_path / "models.config").mkdir()
+    result = export("--rollback-to", 1, "--to", tmp_path / "people")
+    assert result.exit_code == 1
+    assert f"published {tmp_path}/people/2, labelled canary and stable\n" in result.stdout
+    assert f"{tmp_path}/models.config: cannot be written" in result.stderr
 
 
 def test_what_is_no_finished_run_is_refused(trained_run, tmp_path):
@@ -192,7 +247,10 @@ def test_options_that_make_no_sense_are_refused(trained_run, tmp_path):
         (trained_run, "--rollback-to", 1): "either a RUN",
         (trained_run, "--keep", 0): "--keep",
         ("--rollback", "--label", "trial"): "--label goes with a RUN",
+        ("--rollback", "--set", "export.precision=bfloat16"): "--set and --data go with a RUN",
+        ("--rollback-to", 1, "--data", trained_run): "--set and --data go with a RUN",
         ("--rollback", "--format", "onnx"): "--format onnx writes one file",
+        (trained_run, "--format", "onnx", "--set", "export.precision=bfloat16"): "--set goes with a SavedModel",
         (trained_run, "--format", "litert", "--label", "trial"): "--format litert writes one file",
         (trained_run, "--format", "litert", "--keep", 3): "--format litert writes one file",
     }.items():
@@ -214,7 +272,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(size, trained_run, tmp_path):
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
     try:
-        message = refusal(trained_run, "--to", disk / "people", "--set", "export.batch_sizes=[1000]")
+        message = refusal(trained_run, "--to", disk / "people", "--set", "export.batch_sizes=[5000]")
         assert "No space left on device; free some space there" in message
         assert "what was published before is untouched" in message
         assert len(message.splitlines()) == 1
@@ -225,13 +283,46 @@ def test_a_full_disk_is_said_and_leaves_nothing(size, trained_run, tmp_path):
 
 def test_a_run_that_goes_on_has_no_scores_yet(trained_run, tmp_path):
     """Its best network so far can be exported: only the comparison is left out here, since that is tested above."""
-    from kseg.cli.card import card_of
-    from kseg.config import load_settings
-    from kseg.serving.verify import Verification
-    from kseg.training.run import Run
-
     shutil.copytree(trained_run, tmp_path / "run")
     Path(tmp_path / "run" / "result.json").unlink()
     run = Run(tmp_path / "run")
     card = card_of(run, load_settings(run.settings_file), Verification("float32", 1, 0.0, 0.0), "people")
     assert card.scores == {}
+
+
+@pytest.mark.parametrize(
+    "weights", ["/home/mallory/runs/imagenet", "runs/imagenet", "hf://timm/resnet18", "imagenet", "none"]
+)
+def test_a_card_names_no_folder_and_no_machine(weights, tmp_path):
+    """All settings that may hold a path or an address; what opens an export finds its own in what is left."""
+    run, file = Run(tmp_path / "run"), "/home/mallory/runs/imagenet/best.keras"
+    origin = {"source": weights, "file": file, "sha256": "0" * 64, "revision": None}
+    write_text(run.weights_file, json.dumps(origin))
+    further = SourceSettings(
+        source="coco", roots=(Path("/home/mallory/more"),), annotations="/home/mallory/all.json", images="photos/large"
+    )
+    data = DataSettings(
+        roots=(Path("/home/mallory/photos"), Path("sets/street")), masks="/home/mallory/masks", also=(further,),
+        tfds=TfdsSettings(data_dir="/home/mallory/tfds"), train_list=Path("/home/mallory/a.txt"),
+        validation_list=Path("/home/mallory/b.txt"), input_service="grpc://secret:5000", classes=("sky", "road", "car"),
+        colours={"car": "#010203"}, resize="pad", image_size=(64, 96),
+    )  # fmt: skip
+    settings = Settings(data=data, model=ModelSettings(encoder_weights=weights), export=ExportSettings(threshold=0.3))
+    card = card_of(run, settings, Verification("float32", 1, 0.0, 0.0), "people")
+    card.write(tmp_path)
+    for name in ("model_card.json", "model_card.md"):
+        text = (tmp_path / "assets.extra" / name).read_text()
+        for private in ("home", "mallory", "secret", "runs/", "sets/"):
+            assert private not in text
+    left = parse_settings(Card.read(tmp_path).settings, tmp_path)
+    assert left.export == settings.export
+    for name in ("classes", "class_ids", "colours", "resize", "image_size"):
+        assert getattr(left.data, name) == getattr(data, name)
+    assert [source.title for source in left.data.sources] == card.data["sources"] == ["photos, street", "more"]
+    assert (left.data.also[0].images, left.data.also[0].annotations, left.data.masks) == (
+        "photos/large", "all.json", "masks"
+    )  # fmt: skip
+    public = "./imagenet" if "runs" in weights else weights
+    assert left.model.encoder_weights == card.encoder_weights["source"] == public
+    assert card.encoder_weights["file"] == "./best.keras"
+    assert ("BSD-3-Clause" in card.encoder_weights["licence"]) == (weights == "imagenet")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kseg.data.fitting import Box, fit_mask, fit_photo, fit_picture, place, reduction, restore
+from kseg.data.fitting import Box, fit_mask, fit_photo, fit_picture, place, reduction, restore, shrunk
 from kseg.data.samples import View
 
 SIDE = st.integers(1, 40)
@@ -47,6 +47,26 @@ def test_a_mask_enlarged_and_reduced_again_is_the_same():
     mask = np.random.default_rng(1).integers(0, 7, (30, 22), np.uint8)
     enlarged = fit_mask(mask, (90, 66), whole(90, 66))
     np.testing.assert_array_equal(fit_mask(enlarged, (30, 22), whole(30, 22)), mask)
+
+
+@given(height=st.integers(1, 300), width=st.integers(1, 300), most=st.integers(1, 5000))
+@settings(deadline=None, max_examples=100)
+def test_a_shrunk_picture_has_no_more_pixels_than_asked_for(height, width, most):
+    picture = np.zeros((height, width, 3), np.uint8)
+    rows, columns, _ = shrunk(picture, most).shape
+    assert rows * columns <= max(1, most)
+    if height * width <= most:
+        assert (rows, columns) == (height, width)
+    elif min(rows, columns) > 1:  # each side is cut off to a whole number
+        factor = (most / (height * width)) ** 0.5
+        assert height * factor - 1 <= rows <= height * factor + 1e-9
+        assert width * factor - 1 <= columns <= width * factor + 1e-9
+
+
+def test_a_shrunk_picture_is_averaged_over_areas():
+    np.testing.assert_array_equal(shrunk(grey([[0, 100], [200, 40]]), 1), grey([[85]]))  # (0 + 100 + 200 + 40) / 4
+    assert shrunk(np.zeros((1, 9000, 3), np.uint8), 60).shape == (1, 60, 3)
+    assert shrunk(np.zeros((9000, 1, 3), np.uint8), 60).shape == (60, 1, 3)
 
 
 def test_a_jpeg_is_reduced_as_far_as_the_view_allows():

@@ -34,7 +34,11 @@ def test_counts_by_hand():
     logits = np.array([[[3.0, -1.0, 0.5], [-2.0, 0.1, 9.0]]], "float32")[..., None]
     # Person found at (0,0), (0,2) and (1,1), and at (1,2), which is ignored.
     # True persons: (0,0), (0,1), (1,1): T = 3. Found: P = 3. Both: (0,0), (1,1): I = 2.
-    got = overlap.hard_counts(truth, logits, ignore_class=255)
+    # Background found at (0,1) and (1,0): P = 2. True: (0,2), (1,0): T = 2. Both: (1,0): I = 1.
+    got = overlap.count_classes(truth, logits, ignore_class=255)
+    assert [np.asarray(c).tolist() for c in got] == [[[1, 2]], [[2, 3]], [[2, 3]]]
+    assert all(c.dtype == tf.int64 for c in got)
+    got = overlap.reported(got, num_classes=1)
     assert [np.asarray(c).tolist() for c in got] == [[[2]], [[3]], [[3]]]
     assert all(c.dtype == tf.int64 for c in got)
 
@@ -61,7 +65,7 @@ def test_counts_are_those_of_a_confusion_matrix(num_classes, ids, logits):
         assert hit[image].tolist() == matrix.diagonal().tolist()
         assert true[image].tolist() == matrix.sum(1).tolist()
         assert predicted[image].tolist() == matrix.sum(0).tolist()
-    only = overlap.hard_counts(truth, logits, ignore_class=255)
+    only = overlap.reported(overlap.count_classes(truth, logits, ignore_class=255), num_classes)
     first = 1 if num_classes == 1 else 0
     assert np.array_equal(np.asarray(only.predicted), predicted[:, first:])
 
@@ -79,9 +83,9 @@ def test_form_of_the_input_changes_nothing():
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 3, SHAPE)
     logits = tf.cast(tf.constant(rng.normal(size=(*SHAPE, 3))), tf.bfloat16)
-    expected = overlap.hard_counts(truth.astype("uint8"), tf.cast(logits, tf.float32))
+    expected = overlap.count_classes(truth.astype("uint8"), tf.cast(logits, tf.float32))
     for form in (truth.astype("int32"), truth[..., None].astype("uint8"), truth):
-        got = overlap.hard_counts(form, logits)
+        got = overlap.count_classes(form, logits)
         assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
@@ -92,7 +96,7 @@ def test_counts_beyond_what_float32_can_count(num_classes):
     truth[0, 0, :2] = 0
     logits = np.zeros((1, side, side, num_classes), "float32")
     logits[..., -1] = 1.0
-    hit, true, predicted = (int(c[0, -1]) for c in overlap.hard_counts(truth, logits))
+    hit, true, predicted = (int(c[0, -1]) for c in overlap.count_classes(truth, logits))
     assert (hit, true, predicted) == (16_785_407, 16_785_407, 16_785_409)
 
 
@@ -163,6 +167,6 @@ def test_shapes_that_do_not_fit(truth, prediction):
 def test_unknown_id_is_refused_in_a_graph(wrong, num_classes):
     truth = np.zeros((1, 2, 2), "int32")
     truth[0, 1, 1] = wrong
-    count = tf.function(lambda y, x: overlap.hard_counts(y, x, ignore_class=254))
+    count = tf.function(lambda y, x: overlap.count_classes(y, x, ignore_class=254))
     with pytest.raises(tf.errors.InvalidArgumentError, match="neither one of the"):
         count(truth, np.zeros((1, 2, 2, num_classes), "float32"))

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import re
+import shlex
 import subprocess
 import threading
 from dataclasses import replace
@@ -7,8 +9,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from kseg.cli import predict
 from kseg.errors import ExportError
 from kseg.serving.card import Card, fingerprint, markdown
+from kseg.serving.client.address import Address
 
 CARD = Card(
     name="people",
@@ -170,3 +174,13 @@ def test_the_curl_example_works(tmp_path):
     assert done.stdout == b"ok"
     assert got["path"] == "/v1/models/people/labels/stable:predict"
     assert got["body"] == {"instances": [{"b64": "A" * 400_000}]}
+
+
+def test_the_command_shown_is_one_that_there_is():
+    (shown,) = re.findall(r"^kseg-.*", markdown(CARD), flags=re.MULTILINE)
+    name, *arguments = shlex.split(shown)
+    assert name == "kseg-predict"
+    parameters = predict.main.make_context(name, arguments).params
+    address = Address.parse(parameters["model"])
+    assert (address.scheme, address.port, address.model, address.label) == ("grpc", 8500, "people", "stable")
+    assert (parameters["inputs"], parameters["out"]) == (("photo.jpg",), "masks")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from served import BINARY, Loaded, blobs, pixels_of, png, samples
+from served import BINARY, Loaded, blobs, pixels_of, png, samples, upright
 from tensorflow_serving.apis import prediction_log_pb2
 
 from kseg.errors import ExportError
@@ -18,7 +18,7 @@ from kseg.serving import session_run
 from kseg.serving.export import export
 from kseg.serving.verify import Sample, expected_logits, expected_mask, verify
 from kseg.serving.versions import publish
-from kseg.serving.warmup import WARMUP_FILE
+from kseg.serving.warmup import MOST_PIXELS, WARMUP_FILE, write_warmup
 
 WARM_BATCHES = [1, 3]
 """Those of conftest.py's exports."""
@@ -154,6 +154,20 @@ def test_a_version_that_drifts_is_not_published(exact, tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "people").iterdir() if path.name != ".lock"] == []
 
 
+@pytest.mark.parametrize("spoil", [lambda found: found * np.nan, lambda found: found[:, 1:]], ids=["NaN", "shape"])
+def test_one_spoilt_signature_is_enough(spoil, exact, tmp_path, monkeypatch):
+    """The last of all that are compared answers NaNs, or one row too few."""
+
+    class Spoilt(export_module.ServedNetwork):
+        def probabilities(self, pixels):
+            found = super().probabilities(pixels)
+            return {"probabilities": spoil(found["probabilities"])} if pixels.dtype == tf.uint8 else found
+
+    monkeypatch.setattr(export_module, "ServedNetwork", Spoilt)
+    with pytest.raises(ExportError, match="probabilities differ by up to nan"):
+        export(tmp_path, exact.model, BINARY, samples(BINARY))
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [
@@ -209,6 +223,19 @@ def test_every_warm_up_request_is_answered(exact, loaded):
         assert all(len(value) == len(values) for value in answer.values())
     photos = [(signature, count) for count in WARM_BATCHES for signature in ("cutout", "serving_default")]
     assert sorted(seen) == sorted([*photos, ("probabilities", 1), ("probabilities_uint8", 1)])
+
+
+def test_warm_up_requests_hold_a_small_photo_however_large_the_sample(tmp_path):
+    picture = blobs(980, 1500, 2000)[0]
+    write_warmup(tmp_path, Sample(png(picture), picture), BINARY, [128])
+    first, *_ = warm_up(tmp_path)
+    photos = first.inputs["image_bytes"].string_val
+    height, width, _ = upright(photos[0]).shape
+    assert (len(photos), len(set(photos))) == (128, 1)
+    assert 0.98 * MOST_PIXELS < height * width <= MOST_PIXELS
+    assert width / height == pytest.approx(2000 / 1500, rel=0.01)
+    np.testing.assert_allclose(upright(photos[0]).mean((0, 1)), picture.mean((0, 1)), atol=2)
+    assert (tmp_path / WARMUP_FILE).stat().st_size < 2 * 128 * 50_000
 
 
 def test_several_classes_are_warmed_up_without_cutouts(several):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from onnxruntime import InferenceSession
 from served import SMALL, trained
@@ -62,6 +63,26 @@ def test_a_file_that_drifts_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "FORMATS", {"litert": made._replace(convert=convert_then_train_on)})
     with pytest.raises(ExportError, match="does not answer as the trained one"):
         formats.export_file(tmp_path / "people.tflite", "litert", model, BINARY, photos())
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_answer_that_is_no_number_is_enough(tmp_path, monkeypatch):
+    """A file that is NaN for a dark photo, after one and before one for which it is not."""
+    made = formats.FORMATS["litert"]
+
+    def spoil_and_convert(function):
+        def spoilt(pixels):
+            found = function(pixels)["probabilities"]
+            return {"probabilities": tf.where(tf.reduce_max(pixels) < 100, np.nan, found)}
+
+        pixels = tf.TensorSpec(function.inputs[0].shape, tf.float32)
+        return made.convert(tf.function(spoilt, autograph=False).get_concrete_function(pixels))
+
+    monkeypatch.setattr(formats, "FORMATS", {"litert": made._replace(convert=spoil_and_convert)})
+    given = photos()
+    given[1] = given[1]._replace(picture=given[1].picture // 3)
+    with pytest.raises(ExportError, match="probabilities differ by up to nan"):
+        formats.export_file(tmp_path / "people.tflite", "litert", trained(**SMALL), BINARY, given)
     assert not list(tmp_path.iterdir())
 
 

@@ -168,13 +168,13 @@ def test_the_health_check_runs_and_tells_the_states_apart(models, state, healthy
 
 
 def test_models_config_follows_the_labels_and_the_others_are_the_users(models):
-    written = write_server_files(models / "people")
+    written, _ = write_server_files(models / "people")
     assert [path.name for path in written] == ["models.config", *ONCE]
     before = {name: (models / name).read_bytes() for name in ("models.config", *ONCE)}
     for name in ONCE:
         with (models / name).open("a") as file:
             file.write("# mine\n")
-    assert [path.name for path in write_server_files(models / "people")] == ["models.config"]
+    assert [path.name for path in write_server_files(models / "people").written] == ["models.config"]
     assert (models / "models.config").read_bytes() == before["models.config"]
     label_export(models / "people", 2, also=["stable"])
     write_server_files(models / "people")
@@ -182,12 +182,12 @@ def test_models_config_follows_the_labels_and_the_others_are_the_users(models):
     for name in ONCE:
         assert (models / name).read_bytes() == before[name] + b"# mine\n"
     (models / "compose.yaml").unlink()
-    assert [path.name for path in write_server_files(models / "people")] == ["models.config", "compose.yaml"]
+    assert [path.name for path in write_server_files(models / "people").written] == ["models.config", "compose.yaml"]
     assert (models / "compose.yaml").read_bytes() == before["compose.yaml"]
 
 
 def test_every_file_says_first_what_it_is(models):
-    for path in write_server_files(models / "people"):
+    for path in write_server_files(models / "people").written:
         text = path.read_text()
         assert re.match(r"# [A-Z].{40}", text), path
         assert "$" not in text
@@ -206,9 +206,25 @@ def test_a_model_named_from_within_its_folder(models, monkeypatch):
 def test_what_cannot_be_served_is_said(models):
     with pytest.raises(ExportError, match="'no spaces' cannot be a model's name"):
         write_server_files(models / "no spaces")
-    (models / "fashion" / "labels.json").write_text('{"stable": {"version": 9}}')
-    with pytest.raises(ExportError, match=r"fashion/labels\.json: stable names version 9, which is not there"):
+    (models / "people" / "labels.json").write_text('{"stable": {"version": 9}}')
+    with pytest.raises(ExportError, match=r"people/labels\.json: stable names version 9, which is not there"):
         write_server_files(models / "people")
     assert not (models / "models.config").exists()
-    with pytest.raises(ExportError, match="holds no model with a version to serve"):
-        write_server_files(models / "empty" / "sub")
+    for name in ("empty", "empty/sub"):
+        with pytest.raises(ExportError, match=rf"{name}: holds no version to serve; publish one with kseg-export"):
+            write_server_files(models / name)
+
+
+def test_a_wrong_folder_beside_the_model_is_left_out(models):
+    for name in ("old people", "unreadable"):
+        publish(models / "other", lambda made: (made / "saved_model.pb").touch())
+        (models / "other").rename(models / name)
+    (models / "unreadable" / "labels.json").mkdir()  # the system refuses to read it, whoever asks
+    (models / "fashion" / "labels.json").write_text('{"stable": {"version": 9}}')
+    labels, name, folder = write_server_files(models / "people").left_out
+    assert labels.startswith(f"{models}/fashion/labels.json: stable names version 9, which is not there")
+    assert name.startswith(f"{models}/old people: 'old people' cannot be a model's name")
+    assert f"{models}/unreadable/labels.json" in folder
+    text = (models / "models.config").read_text()
+    assert re.findall("name: (.*)", text) == ['"people"']
+    assert write_server_files(models / "people").left_out == [labels, name, folder]

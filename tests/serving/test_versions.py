@@ -357,13 +357,13 @@ def test_a_file_missing_elsewhere_is_named(model_dir, tmp_path):
         publish(model_dir, lambda folder: (tmp_path / "photo.jpg").read_bytes())
 
 
-def test_the_newest_the_protected_and_the_labelled_stay(model_dir):
+def test_the_newest_and_the_labelled_stay(model_dir):
     publish_small(model_dir, 8)
     label_export(model_dir, 1)
     set_labels(model_dir, ["canary"], 3)
     set_labels(model_dir, ["canary"], 4)
-    assert prune(model_dir, 2, protected={5}) == [2, 6]
-    assert versions(model_dir) == [1, 3, 4, 5, 7, 8]  # 3: a server may not have read yet that canary is 4 now
+    assert prune(model_dir, 2) == [2, 5, 6]
+    assert versions(model_dir) == [1, 3, 4, 7, 8]  # 3: a server may not have read yet that canary is 4 now
     assert hidden(model_dir) == []
     assert prune(model_dir, 10) == []
     with pytest.raises(ExportError, match="0 versions cannot be kept; keep 1 or more"):
