@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from kseg.data.fitting import fit_mask, fit_picture, place
+from kseg.data.fitting import fit_mask, fit_photo, fit_picture, place
 from kseg.models.segmenter import build_segmenter
 from kseg.serving.graph import Contract
 from kseg.serving.verify import Sample, Verification
@@ -130,3 +130,9 @@ def samples(contract, count=3):
         blobs(200 + index, 60 + 30 * index, 97 - 11 * index, len(contract.classes))[0] for index in range(count)
     ]
     return [Sample(png(picture), picture) for picture in pictures]
+
+
+def seen(contract, count=16):
+    """Other photos as the network sees them: uint8 (H, W, 3) each."""
+    pictures = [blobs(600 + index, 70 + 5 * index, 120 - 3 * index, len(contract.classes))[0] for index in range(count)]
+    return [fit_photo(picture, picture.shape[:2], contract.view)[0] for picture in pictures]

@@ -15,6 +15,7 @@ EXAMPLES = """\b
 Examples:
   kseg-export runs/people-001 --to models/people
   kseg-export runs/people-001 --to models/people --set export.precision=bfloat16
+  kseg-export runs/people-001 --to models/people --set export.precision=int8
   kseg-export runs/people-001 --to models/people --label stable --keep 3
   kseg-export --rollback --to models/people
   kseg-export runs/people-001 --to people.tflite --format litert
@@ -121,6 +122,7 @@ def export_run(
             trained.contract,
             trained.samples,
             precision=chosen.precision,
+            measured=trained.measured,
             batch_sizes=chosen.batch_sizes,
         )
         card_of(trained.run, trained.settings, verification, model_dir.resolve().name).write(folder)

@@ -17,10 +17,11 @@ from kseg.models.folding import Part, kernel_and_bias, parts_of
 
 Operation = Callable[..., tf.Tensor]
 
-PRECISIONS = ("float32", "bfloat16")
+Network = Callable[[tf.Tensor], tf.Tensor]
+"""float32 pixels (B, H, W, C) to float32 logits (B, H, W, num_classes)."""
 
 
-def as_constants(model: keras.Model, precision: str = "float32") -> Callable[[tf.Tensor], tf.Tensor]:
+def as_constants(model: keras.Model, precision: str = "float32") -> Network:
     """What a network of ``build_segmenter`` computes, as a function that knows no Keras: pixels to logits.
 
     The function takes float32 (B, H, W, C) pixels in [0, 255], H and W multiples of 32, and gives float32

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from kseg.models.constants import doubling, operation, parts_as_constants
+from kseg.models.constants import Network, doubling, operation, parts_as_constants
 from kseg.models.folding import Part, kernel_and_bias, parts_of
 from kseg.models.int8_tensors import Int8, concatenated, convolve, to_int8
 
@@ -92,7 +92,7 @@ def limit_of(found: Range) -> float:
     return max(map(abs, found))
 
 
-def as_int8(model: keras.Model, ranges: Mapping[str, Range]) -> Callable[[tf.Tensor], tf.Tensor]:
+def as_int8(model: keras.Model, ranges: Mapping[str, Range]) -> Network:
     """As ``kseg.models.constants.as_constants``, in eight bits; ``ranges`` as from ``ranges_of``.
 
     Only TensorFlow for x86-64 has the operation it is made of, and without VNNI instructions its sums can overflow. The

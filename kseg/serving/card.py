@@ -30,7 +30,7 @@ class Card:
         colours: Class name -> ``"#rrggbb"``: how kseg draws it; none for the background.
         image_size: Height and width, in pixels, at which the network sees every photo.
         resize: "stretch" or "pad": how a photo comes to that size.
-        precision: "float32" or "bfloat16": what the network computes in.
+        precision: "float32", "bfloat16" or "int8": what the network computes in.
         signatures: What each takes and gives, in words.
         scores: Those of the best epoch, on the validation pictures.
         data: ``training`` and ``validation``, the numbers of samples; ``fingerprint``, of their names (see

@@ -23,10 +23,10 @@ from kseg.settings import STRIDE
 TIMEOUT = 600
 """Seconds for loading the version and answering a few photos; a machine where that takes longer cannot serve."""
 
-LARGEST_DIFFERENCE = {"float32": 1e-4, "bfloat16": 0.25}
-"""Between probabilities. A bfloat16 has 8 bits: a pixel on an edge may move far, so the masks are what is judged."""
+LARGEST_DIFFERENCE = {"float32": 1e-4, "bfloat16": 0.25, "int8": 0.25}
+"""Between probabilities. With 8 bits a pixel on an edge may move far, so the masks are what is judged."""
 
-CHANGED_SHARE = {"float32": 0.001, "bfloat16": 0.005}
+CHANGED_SHARE = {"float32": 0.001, "bfloat16": 0.005, "int8": 0.01}
 """Of the masks' pixels."""
 
 

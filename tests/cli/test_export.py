@@ -16,11 +16,14 @@ from support import EXPORT
 
 from kseg.cli.card import card_of
 from kseg.cli.export import main
-from kseg.cli.trained import sample_photos
+from kseg.cli.trained import measured_photos, sample_photos
 from kseg.config import load_settings, parse_settings
+from kseg.data.loading import Loader
+from kseg.data.sources import open_source
 from kseg.files import write_text
 from kseg.models.trained import settings_of
 from kseg.serving.card import Card
+from kseg.serving.graph import Contract
 from kseg.serving.labels import read_labels, set_labels
 from kseg.serving.verify import Verification
 from kseg.serving.versions import origin_of, versions
@@ -101,6 +104,37 @@ def test_the_published_version_answers_with_a_mask_of_the_photos_size(first, tra
     assert set(loaded.signatures) == set(Card.read(first[1] / "1").signatures)
     answer = loaded("serving_default", [content])
     assert cv2.imdecode(np.frombuffer(answer["mask_bytes"][0], np.uint8), cv2.IMREAD_UNCHANGED).shape == (48, 40)
+
+
+def test_int8_is_measured_on_training_photos(trained_run, tmp_path):
+    eight = "--set", "export.precision=int8"
+    result = export(trained_run, "--to", tmp_path / "people", *eight)
+    assert result.exit_code == 0, result.output
+    assert "in int8" in result.stdout
+    card = Card.read(tmp_path / "people" / "1")
+    assert card.verification["precision"] == card.precision == "int8"
+    settings = settings_of(trained_run, ("export.precision=int8",))
+    run = Run(trained_run)
+    contract = Contract(settings.data.class_ids, settings.data.image_size, settings.data.resize)
+    measured = measured_photos(run, settings, contract)
+    source = open_source(settings.data, settings.synthetic)
+    loader = Loader(source, settings.data.image_size, resize=settings.data.resize)
+    training = [source.names.index(name) for name in run.read_data()["training"]]
+    assert len(measured) == len(training)
+    for photo, index in zip(measured, training, strict=True):
+        np.testing.assert_array_equal(photo, loader.load(index)[0])
+
+
+def test_int8_without_the_training_photos_is_refused(trained_run, tmp_path):
+    photos = trained_run.parent / "photos"
+    photos.rename(photos.with_name("elsewhere"))
+    try:
+        message = refusal(trained_run, "--to", tmp_path / "people", "--set", "export.precision=int8")
+    finally:
+        photos.with_name("elsewhere").rename(photos)
+    assert "int8 is measured on the run's training photos, which cannot be read: " in message
+    assert "say with --data where they are now, or export with --set export.precision=bfloat16" in message
+    assert published(tmp_path / "people") == []
 
 
 def test_a_models_life(first, trained_run):

@@ -3,7 +3,7 @@
 import functools
 
 import pytest
-from served import BINARY, SEVERAL, Exported, Loaded, network, samples
+from served import BINARY, SEVERAL, Exported, Loaded, network, samples, seen
 
 from kseg.serving.export import export
 
@@ -30,6 +30,12 @@ def rounded(network_of, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def eight(network_of, tmp_path_factory):
+    """The same network in int8."""
+    return _exported(network_of, tmp_path_factory, BINARY, "int8")
+
+
+@pytest.fixture(scope="session")
 def several(network_of, tmp_path_factory):
     """Four classes, padded, float32."""
     return _exported(network_of, tmp_path_factory, SEVERAL, "float32")
@@ -43,5 +49,6 @@ def loaded(exact):
 
 def _exported(network_of, tmp_path_factory, contract, precision):
     folder, model = tmp_path_factory.mktemp(precision) / "1", network_of(contract)
-    found = export(folder, model, contract, samples(contract), precision=precision, batch_sizes=WARM_BATCHES)
+    options = {"precision": precision, "measured": seen(contract), "batch_sizes": WARM_BATCHES}
+    found = export(folder, model, contract, samples(contract), **options)
     return Exported(folder, model, contract, found)

@@ -74,10 +74,10 @@ def jaccard(masks):
     return both / either
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_every_signature_says_what_keras_says(precision, request, tmp_path):
-    version = request.getfixturevalue({"float32": "exact", "bfloat16": "rounded"}[precision])
-    share, largest = (1e-3, 1e-4) if precision == "float32" else (5e-3, 0.05)
+    version = request.getfixturevalue({"float32": "exact", "bfloat16": "rounded", "int8": "eight"}[precision])
+    share, largest = {"float32": (1e-3, 1e-4), "bfloat16": (5e-3, 0.05), "int8": (5e-3, 0.25)}[precision]
     given, answers = run_elsewhere(version.folder, tmp_path)
     for name in ("pixels-32x64", "pixels-45x70"):
         batch = given[name]
@@ -114,6 +114,12 @@ def test_what_the_export_found_is_what_it_says(exact, rounded, several):
     assert rounded.verification.largest_difference > 10 * exact.verification.largest_difference
 
 
+def test_int8_without_photos_to_measure_is_refused(exact, tmp_path):
+    with pytest.raises(ExportError, match="int8 is measured on photos, and there are none"):
+        export(tmp_path, exact.model, BINARY, samples(BINARY), precision="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_several_classes_are_served_by_their_ids(several):
     picture, truth = blobs(970, 90, 120, 4)
     answer = Loaded(several.folder)("serving_default", [png(picture)])
@@ -124,9 +130,9 @@ def test_several_classes_are_served_by_their_ids(several):
     assert answer["coverage"].shape == (1, 4)
 
 
-def test_weights_are_stored_once_and_in_their_precision(exact, rounded):
+def test_weights_are_stored_once_and_in_their_precision(exact, rounded, eight):
     numbers = exact.model.count_params()
-    for version, size in ((exact, 4), (rounded, 2)):
+    for version, size in ((exact, 4), (rounded, 2), (eight, 1)):
         stored = sum(path.stat().st_size for path in version.folder.rglob("*") if path.name != WARMUP_FILE.name)
         assert size * numbers * 0.9 < stored < 1.3 * size * numbers
         assert (version.folder / "saved_model.pb").stat().st_size > 0.9 * stored
