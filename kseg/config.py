@@ -16,6 +16,9 @@ from pydantic_core import ErrorDetails
 from kseg.errors import ConfigError, did_you_mean
 from kseg.settings import Settings
 
+MACHINE_ONLY = {"roots", "data_dir", "verify", "cache", "input_service"}
+"""Settings of the data that machines may have otherwise: they say where it is, not what it is."""
+
 
 def load_settings(path: Path, overrides: Sequence[str] = (), roots: Sequence[Path] = ()) -> Settings:
     """Settings from a TOML file, changed by ``section.key=value`` texts and, if any are given, by ``roots``.
@@ -64,6 +67,13 @@ def flatten(settings: Settings) -> dict[str, Any]:
         else:
             flat[section] = values
     return flat
+
+
+def wherever(value: Any) -> Any:
+    """A setting's value, as ``flatten`` gives it, without what is ``MACHINE_ONLY`` however deep inside."""
+    if isinstance(value, dict):
+        return {key: wherever(inner) for key, inner in value.items() if key not in MACHINE_ONLY}
+    return [wherever(inner) for inner in value] if isinstance(value, list) else value
 
 
 def difference(settings: Settings, other: Settings | None = None) -> dict[str, Any]:

@@ -110,4 +110,5 @@ def _scores(run: Run) -> dict[str, Any]:
     """Those of the best epoch; none while the training goes on."""
     if not run.result_file.exists():
         return {}
-    return json.loads(run.result_file.read_text(encoding="utf-8"))["scores"]
+    scores = json.loads(run.result_file.read_text(encoding="utf-8"))["scores"]
+    return {name: value for name, value in scores.items() if value is not None}

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from kseg import __version__
-from kseg.config import flatten
+from kseg.config import MACHINE_ONLY, flatten, wherever
 from kseg.data.loading import Loader
 from kseg.data.pipeline import TrainingOrder, sample_seeds
 from kseg.errors import ConfigError, DataError, KsegError
@@ -36,9 +36,6 @@ OUTPUTS = (tf.uint8, tf.uint8, tf.int64)
 REACHED_WITHIN = 30.0
 """Seconds after which a service that does not answer is given up: it may be starting at the same time."""
 
-MACHINE_ONLY = {"roots", "data_dir", "verify", "cache", "input_service"}
-"""Settings of the data that machines may have otherwise: they say where it is, not what it is."""
-
 SPLIT_ONLY = {"train_list", "validation_list", "validation_every", "on_bad_sample", "colours"}
 """Settings that need not be compared: the samples that follow from them are."""
 
@@ -48,20 +45,13 @@ def describe_samples(settings: Settings, names: Sequence[str], order: TrainingOr
     listed = "\n".join(names[index] for index in order.indices)
     digest = hashlib.sha256(listed.encode() + order.indices.tobytes() + order.ends.tobytes()).hexdigest()
     compared = {
-        key: _without_places(value)
+        key: wherever(value)
         for key, value in flatten(settings).items()
         if key.startswith(("data.", "synthetic.")) and key.partition(".")[2] not in MACHINE_ONLY | SPLIT_ONLY
     }
     samples = f"{len(order.indices)} ({digest[:12]})"
     versions = {"kseg": __version__, "tensorflow": tf.__version__}
     return json.dumps({**versions, "seed": settings.seed, **compared, "the training samples, by name": samples})
-
-
-def _without_places(value: Any) -> Any:
-    """Settings without those, however deep inside, that say where something is."""
-    if isinstance(value, dict):
-        return {key: _without_places(inner) for key, inner in value.items() if key not in MACHINE_ONLY}
-    return [_without_places(inner) for inner in value] if isinstance(value, list) else value
 
 
 class InputServer:

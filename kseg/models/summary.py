@@ -12,13 +12,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_STAGE = re.compile(r"(?:^|/)(layer[1-4]|decoder[1-5]|head)(?=_|/|$)")
+_STAGE = re.compile(r"(?:^|/)(layer[1-4]|decoder[1-5]|detail|head)(?=_|/|$)")
 _STEM = "stem"
 
 
 @dataclass(frozen=True)
 class StageRow:
-    """One stage: `stem`, `layer1` to `layer4`, `decoder1` to `decoder5`, or `head`.
+    """One stage: `stem`, `layer1` to `layer4`, `decoder1` to `decoder5`, `detail`, or `head`.
 
     Attributes:
         stage: The name.
@@ -82,8 +82,8 @@ def _stage_of(name: str) -> str:
 
 
 def _trace(model: keras.Model, height: int, width: int) -> Any:
-    """Trace the inference of one image, float32 (1, height, width, 3), so that every shape is known."""
-    images = tf.TensorSpec((1, height, width, 3), tf.float32)
+    """Trace the inference of one image, float32 (1, height, width, channels), so that every shape is known."""
+    images = tf.TensorSpec((1, height, width, model.input.shape[-1]), tf.float32)
     return tf.function(lambda images: model(images, training=False)).get_concrete_function(images)
 
 

@@ -32,8 +32,12 @@ def settings_of(run: Path, overrides: Sequence[str] = (), roots: Sequence[Path] 
 
 def best_network(run: Path, settings: Settings) -> keras.Model:
     """The run's best network, in float32 whatever it was trained in. Raises WeightsError if it cannot be read."""
+    policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
-    model = build_segmenter(num_classes=settings.data.num_classes, **settings.model.network)
+    try:
+        model = build_segmenter(num_classes=settings.data.num_classes, **settings.model.network)
+    finally:
+        keras.config.set_dtype_policy(policy)
     file = run / BEST_OF_A_RUN
     try:
         with warnings.catch_warnings():

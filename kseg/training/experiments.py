@@ -37,7 +37,7 @@ def _read_row(file: Path) -> dict[str, Any]:
     return {
         "run": file.parent.name,
         **{key: result[key] for key in FIRST[1:]},
-        **{key: round(value, 5) for key, value in result["scores"].items()},
+        **{key: round(value, 5) for key, value in result["scores"].items() if value is not None},
         **{key: environment[key] for key in LAST[:3]},
         "changed": " ".join(f"{key}={json.dumps(value)}" for key, value in result["changed"].items()),
     }

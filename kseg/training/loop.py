@@ -69,8 +69,10 @@ def train(
     ]
     if settings.training.schedule == "plateau":
         around.append(callbacks.Plateau(settings.training, history))
-    if len(history) >= settings.training.epochs or should_stop(history, settings.training):
+    if len(history) >= settings.training.epochs:
         print(f"the run had all its {len(history)} epochs before; a larger training.epochs would go on")
+    elif should_stop(history, settings.training):
+        print(f"the run was stopped early before, after {len(history)} epochs; to train longer, start a new one")
     else:
         model.fit(
             training,

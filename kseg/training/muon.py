@@ -38,7 +38,7 @@ SAFETY = 1.02
 class PacedMuon(PacedAdam):
     """Muon for kernels, and Adam for all other weights; paces, decay and averages as in ``PacedAdam``.
 
-    With g the gradient of a kernel, as a matrix of C_out columns, a its rate and d its decay:
+    With g the gradient of a kernel, as a matrix of as many columns as its last axis, a its rate and d its decay:
 
         w <- w - a d w
         m <- 0.95 m + 0.05 g
@@ -55,7 +55,7 @@ class PacedMuon(PacedAdam):
         gradient = tf.cast(gradient, variable.dtype)
         momentum.assign(MOMENTUM * momentum + (1 - MOMENTUM) * gradient)
         ahead = MOMENTUM * momentum + (1 - MOMENTUM) * gradient  # Nesterov's
-        matrix = tf.reshape(ahead, [-1, variable.shape[-1]])  # (k k C_in, C_out)
+        matrix = tf.reshape(ahead, [-1, variable.shape[-1]])  # (k k C_in, C_out); transposed (k k C_out, C_in)
         size = SIZE * float(max(matrix.shape)) ** 0.5
         variable.assign_sub(rate * size * tf.reshape(orthogonal(matrix), variable.shape))
 

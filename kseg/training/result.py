@@ -1,9 +1,11 @@
 """How a training ended: its best epoch's scores, kept in the run, in the experiment log, and said in two lines."""
 
+import math
 import time
 from dataclasses import asdict
 
 from kseg.config import difference
+from kseg.errors import KsegError
 from kseg.models.weights import RANDOM, describe
 from kseg.settings import Settings
 from kseg.training.experiments import write_experiments
@@ -15,12 +17,15 @@ PLACES = {"data.roots"}
 
 
 def conclude(run: Run, settings: Settings, history: list[Row]) -> str:
-    """Write ``result.json`` and the experiment log beside the run; return what to tell the user."""
+    """Write ``result.json`` and the experiment log beside the run; return what to tell the user.
+
+    A score of a class that no validation picture has is null.
+    """
     best = best_row(history, settings.training.monitor)
     if best is None:
         return f"no epoch gave a score; see {run.path}"
     origin = run.read_weights()
-    scores = {name: value for name, value in best.items() if name.startswith("val_")}
+    scores = {name: finite(value) for name, value in best.items() if name.startswith("val_")}
     run.write_result(
         {
             "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -32,11 +37,19 @@ def conclude(run: Run, settings: Settings, history: list[Row]) -> str:
             "changed": {key: value for key, value in difference(settings).items() if key not in PLACES},
         }
     )
-    log = write_experiments(run.path.parent)
+    try:
+        log = f"all runs: {write_experiments(run.path.parent)}"
+    except KsegError as error:  # the log is beside the run, where nothing may be written
+        log = f"no log of all runs: {error}"
     return (
         f"best epoch {int(best['epoch'])} of {len(history)}, on the validation pictures at the network's size: "
         f"jaccard {best['val_jaccard']:.4f}, dice {best['val_dice']:.4f} over the data set; "
         f"jaccard {best['val_jaccard_per_image']:.4f}, dice {best['val_dice_per_image']:.4f} per image "
         f"(from {describe(origin)})\n"
-        f"network: {run.best_model}   curves: {run.curves}   all runs: {log}"
+        f"network: {run.best_model}   curves: {run.curves}   {log}"
     )
+
+
+def finite(value: float) -> float | None:
+    """None for what JSON has no number for."""
+    return value if math.isfinite(value) else None

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from kseg import __version__
-from kseg.config import difference, dump_settings, load_settings
+from kseg.config import MACHINE_ONLY, difference, dump_settings, flatten, load_settings, wherever
 from kseg.errors import KsegError, TrainingError
 from kseg.files import write_csv, write_text
 from kseg.models.weights import WeightsOrigin
@@ -40,9 +40,9 @@ from kseg.training.history import Row
 
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "pillow")
 
-MAY_CHANGE = {"training.epochs", "data.roots", "data.verify", "data.cache", "data.input_service"}
+MAY_CHANGE = {"training.epochs", *(f"data.{key}" for key in MACHINE_ONLY)}
 """Settings that a resumed run may have otherwise: to train on, or where the same data is elsewhere or comes through
-other machines now.
+other machines now; that holds for further sources, too.
 
 Those of the export, which training does not look at, may change too.
 """
@@ -164,7 +164,7 @@ class Run:
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write ``result.json``: the run has ended."""
-        write_text(self.result_file, json.dumps(result, indent=2) + "\n")
+        write_text(self.result_file, json.dumps(result, indent=2, allow_nan=False) + "\n")
 
     def _hold(self) -> None:
         """Create the folder and lock it; the system lets go of the lock when the process ends, however it ends."""
@@ -211,10 +211,11 @@ def _with_export_of(earlier: Settings, settings: Settings) -> Settings:
 
 
 def _require_same(settings: Settings, earlier: Settings, file: Path) -> None:
+    before = flatten(earlier)
     changed = {
         key: value
         for key, value in difference(settings, earlier).items()
-        if key not in MAY_CHANGE and not key.startswith("export.")
+        if key not in MAY_CHANGE and not key.startswith("export.") and wherever(value) != wherever(before[key])
     }
     if "training.epochs" in difference(settings, earlier) and settings.training.schedule == "cosine":
         changed["training.epochs"] = settings.training.epochs  # the schedule is stretched over all epochs

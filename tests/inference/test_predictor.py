@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import cv2
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -152,3 +153,13 @@ def test_what_is_no_model_is_refused(tmp_path):
         kseg.load(tmp_path)
     with pytest.raises(KsegError, match="nowhere"):
         kseg.load(tmp_path / "nowhere")
+
+
+def test_a_callers_dtype_policy_stays(trained_run):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        kseg.load(trained_run)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy(before)

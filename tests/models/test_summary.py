@@ -97,3 +97,13 @@ def test_format_table():
         "head    256 x 256 x 1         145   0.019\n"
         "total                       9,681   0.330"
     )
+
+
+def test_features_at_full_size_are_a_stage_and_four_channels_are_traced():
+    model = build_segmenter(encoder="resnet18", detail=True, channels=4)
+    rows = {row.stage: row for row in summarize(model, 64, 64)}
+    assert [*rows] == [*STAGES[:-1], "detail", "head"]
+    assert rows["stem"].output_shape == (32, 32, 64)
+    assert rows["stem"].parameters == 7 * 7 * 4 * 64 + 2 * 64
+    assert rows["detail"].output_shape == (64, 64, 16)
+    assert rows["detail"].parameters == 3 * 3 * 4 * 16 + 2 * 16

@@ -2,12 +2,13 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from kseg.config import dump_settings, load_settings
 from kseg.errors import KsegError, TrainingError
-from kseg.settings import Settings
+from kseg.settings import DataSettings, Settings, SourceSettings
 from kseg.training.experiments import write_experiments
 from kseg.training.result import conclude
 from kseg.training.run import Run
@@ -91,6 +92,18 @@ def test_resuming_with_other_settings_is_refused_but_more_epochs_are_not(runs, c
         assert load_settings(run.settings_file).export.precision == "bfloat16"
 
 
+def test_the_places_of_further_sources_may_change_but_not_what_is_read_of_them(runs):
+    street = SourceSettings(roots=(Path("/data/street"),), mask_values={"7": 1})
+    with begin(runs, settings=Settings(data=DataSettings(also=(street,)))):
+        pass
+    moved = street.model_copy(update={"roots": (Path("/mnt/street"),)})
+    with Run.resume(None, "people", Settings(data=DataSettings(also=(moved,))), runs) as run:
+        assert load_settings(run.settings_file).data.also[0].roots == (Path("/mnt/street"),)
+    other = SourceSettings(roots=(Path("/mnt/street"),), mask_values={"8": 1})
+    with pytest.raises(TrainingError, match=r"other settings than data\.also"):
+        Run.resume(None, "people", Settings(data=DataSettings(also=(other,))), runs)
+
+
 def test_what_was_stored_for_the_export_stays_unless_it_is_named(runs, config):
     with begin(runs) as run:
         pass
@@ -171,3 +184,21 @@ def test_a_spoiled_result_of_another_run_does_not_spoil_the_log(runs, config):
     with begin(runs) as run:
         conclude(run, Settings(), [{"epoch": 1, **ROW}])
     assert len((runs / "experiments.csv").read_text().splitlines()) == 2
+
+
+def test_a_score_of_a_class_that_no_picture_has_is_null(runs):
+    with begin(runs) as run:
+        conclude(run, Settings(), [{"epoch": 1, **ROW, "val_jaccard/hat": float("nan")}])
+    scores = json.loads(run.result_file.read_text(), parse_constant=pytest.fail)["scores"]
+    assert scores["val_jaccard/hat"] is None
+    (row,) = csv.DictReader((runs / "experiments.csv").read_text().splitlines())
+    assert (row["val_jaccard"], "val_jaccard/hat" in row) == ("0.6", False)
+
+
+def test_a_log_that_cannot_be_written_does_not_spoil_the_result(runs):
+    (runs / "experiments.csv").mkdir(parents=True)
+    with begin(runs) as run:
+        said = conclude(run, Settings(), [{"epoch": 1, **ROW}])
+    assert "best epoch 1 of 1" in said
+    assert f"no log of all runs: {runs}/experiments.csv" in said
+    assert json.loads(run.result_file.read_text())["best_epoch"] == 1
