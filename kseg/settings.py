@@ -264,7 +264,7 @@ class ExportSettings(Section):
 
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """``bfloat16`` is about twice as fast on processors that have it, and moves a few pixels at the edges; ``int8``,
-    measured on training photos, is faster still on x86-64 processors with VNNI, and moves a few more."""
+    measured on training photos, is faster still, and moves a few more; it needs an x86-64 processor."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Of one class: the probability above which a pixel belongs to it."""
     max_pixels: Positive = 50_000_000

@@ -95,8 +95,10 @@ def limit_of(found: Range) -> float:
 def as_int8(model: keras.Model, ranges: Mapping[str, Range]) -> Network:
     """As ``kseg.models.constants.as_constants``, in eight bits; ``ranges`` as from ``ranges_of``.
 
-    Only TensorFlow for x86-64 has the operation it is made of, and without VNNI instructions its sums can overflow. The
-    function has to be called in a graph.
+    Only TensorFlow for x86-64 has the operation it is made of. Without VNNI instructions, oneDNN adds two products in
+    16 bits, which could overflow where maps and kernels are both near their limits
+    (https://uxlfoundation.github.io/oneDNN/dev_guide_int8_computations.html); a trained network was not seen to do so.
+    The function has to be called in a graph.
 
     Raises:
         ExportError: the network has a layer that is not one of kseg's.

@@ -165,6 +165,7 @@ def _limits(card: Card) -> str:
         "photo's own size, and knows no detail finer than that.\n"
         "- The scores hold for photos like the validation pictures. Measure it on yours before you rely on it.\n"
         "- It knows no other classes than those above: whatever else there is goes to one of them or to none."
+        + ("\n- Computing in int8, it needs TensorFlow Serving for x86-64." if card.precision == "int8" else "")
     )
 
 

@@ -184,3 +184,9 @@ def test_the_command_shown_is_one_that_there_is():
     address = Address.parse(parameters["model"])
     assert (address.scheme, address.port, address.model, address.label) == ("grpc", 8500, "people", "stable")
     assert (parameters["inputs"], parameters["out"]) == (("photo.jpg",), "masks")
+
+
+def test_the_processors_that_int8_needs_are_said():
+    said = "it needs TensorFlow Serving for x86-64"
+    assert said in markdown(replace(CARD, precision="int8"))
+    assert said not in markdown(CARD)
