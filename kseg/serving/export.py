@@ -1,5 +1,6 @@
 """A trained network as a SavedModel that TensorFlow Serving serves: written, compared with Keras, and described."""
 
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from kseg.models.int8 import as_int8, ranges_of
 from kseg.serving.graph import Contract, ServedNetwork
 from kseg.serving.verify import Sample, Verification, verify
 from kseg.serving.warmup import write_warmup
+
+X86_64 = {"x86_64", "AMD64"}
 
 
 def export(
@@ -52,6 +55,8 @@ def _network(model: keras.Model, precision: str, measured: Sequence[np.ndarray])
     """What the network computes, in a precision."""
     if precision != "int8":
         return as_constants(model, precision)
+    if (processor := platform.machine()) not in X86_64:
+        raise ExportError(f"int8 needs an x86-64 processor, this is {processor}; export with precision float32")
     if not measured:
         raise ExportError("int8 is measured on photos, and there are none; export with precision bfloat16")
     return as_int8(model, ranges_of(model, (picture[None] for picture in measured)))

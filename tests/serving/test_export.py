@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import platform
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from served import BINARY, Loaded, blobs, pixels_of, png, samples, upright
+from served import BINARY, Loaded, blobs, pixels_of, png, samples, seen, upright
 from tensorflow_serving.apis import prediction_log_pb2
 
 from kseg.errors import ExportError
@@ -118,6 +119,12 @@ def test_int8_without_photos_to_measure_is_refused(exact, tmp_path):
     with pytest.raises(ExportError, match="int8 is measured on photos, and there are none"):
         export(tmp_path, exact.model, BINARY, samples(BINARY), precision="int8")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_on_another_processor_is_refused(exact, tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    with pytest.raises(ExportError, match="int8 needs an x86-64 processor, this is aarch64"):
+        export(tmp_path, exact.model, BINARY, samples(BINARY), precision="int8", measured=seen(BINARY))
 
 
 def test_several_classes_are_served_by_their_ids(several):
