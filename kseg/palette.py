@@ -9,7 +9,7 @@ Colour = tuple[int, int, int]
 """R, G and B, 0 to 255."""
 
 BACKGROUND = "background"
-"""A first class of this name is drawn as the photo itself."""
+"""A first class of this name is what is left of a photo: drawn as the photo itself, and nothing to be cut out."""
 
 # Distinct for colour-blind people, too (Okabe & Ito 2008), strongest first; further classes take hues between.
 OKABE_ITO: tuple[Colour, ...] = (
@@ -39,13 +39,16 @@ class Palette:
 
     @classmethod
     def of(cls, names: Sequence[str], given: Mapping[str, str] | None = None) -> Self:
-        """Of classes by id: the colours ``given`` as ``"#rrggbb"`` by name, and kseg's own for the others."""
+        """Of classes by id: the colours ``given`` as ``"#rrggbb"`` by name, and kseg's own for the others.
+
+        The background has none, even if one is given: pictures could not be seen for it.
+        """
         chosen = {name: parse_colour(text) for name, text in (given or {}).items()}
         number = 0
         colours: list[Colour | None] = []
         for class_id, name in enumerate(names):
             hidden = class_id == 0 and name == BACKGROUND
-            colours.append(chosen.get(name, None if hidden else default_colour(number)))
+            colours.append(None if hidden else chosen.get(name, default_colour(number)))
             number += not hidden
         return cls(tuple(names), tuple(colours))
 
@@ -53,6 +56,11 @@ class Palette:
     def background(self) -> int | None:
         """The class id that is drawn as the photo itself, if there is one."""
         return 0 if None in self.colours else None
+
+    @property
+    def foreground(self) -> dict[int, str]:
+        """The names of the other class ids."""
+        return {class_id: name for class_id, name in enumerate(self.names) if class_id != self.background}
 
     @property
     def legend(self) -> dict[str, Colour]:

@@ -18,7 +18,7 @@ from kseg.serving.verify import Sample, Verification
 SMALL = {"encoder": "resnet18", "widths": (16, 16, 16, 16, 16)}
 
 BINARY = Contract(("background", "person"), (64, 64))
-SEVERAL = Contract(("ground", "red", "blue", "white"), (64, 64), resize="pad")
+SEVERAL = Contract(("ground", "red", "blue", "white"), (64, 64), resize="pad", several=True)
 
 COLOURS = ((60, 110, 50), (200, 40, 30), (40, 60, 210), (235, 235, 225))
 

@@ -19,7 +19,9 @@ def test_given_colours_replace_only_their_own():
     palette = Palette.of(["background", "skin", "hair"], {"hair": "#0A0bff"})
     assert palette.colours == (None, OKABE_ITO[0], (10, 11, 255))
     assert palette.legend == {"skin": OKABE_ITO[0], "hair": (10, 11, 255)}
-    assert Palette.of(["background", "skin"], {"background": "#000000"}).background is None
+    black = Palette.of(["background", "skin"], {"background": "#000000"})
+    assert (black.background, black.colours, black.foreground) == (0, (None, OKABE_ITO[0]), {1: "skin"})
+    assert Palette.of(["sky", "skin"]).foreground == {0: "sky", 1: "skin"}
 
 
 @pytest.mark.parametrize(("names", "tinted"), [(("background", "a"), False), (("sky", "a"), True)])

@@ -1,7 +1,7 @@
 """From what ``kseg-predict`` is told to what answers photos: a network in this process, or a server."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +12,7 @@ from kseg.errors import ConfigError
 from kseg.inference.cleaning import Cleaning
 from kseg.inference.folder import Answerer
 from kseg.inference.outputs import Background, Outputs
+from kseg.palette import Palette
 
 if TYPE_CHECKING:
     from kseg.inference.predictor import Predictor
@@ -31,9 +32,9 @@ class Way(NamedTuple):
     predictor: "Predictor | None"
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names by class id, so far as they matter for the files' names."""
-        return self.predictor.classes if self.predictor else ("background", "")
+    def several(self) -> bool:
+        """Whether the network tells several classes apart, so far as it matters for the files' names."""
+        return self.predictor is not None and self.predictor.several
 
 
 def outputs_of(wish: Wish) -> Outputs:
@@ -68,9 +69,10 @@ def answering(model: str, wish: Wish, outputs: Outputs) -> Iterator[Way]:
 
     predictor = load(model, wish.precision)
     if wish.threshold:
-        if len(predictor.classes) > 2:
+        if predictor.several:
             raise ConfigError("--threshold: belongs to models of one class; with more, the most probable one counts")
         predictor.threshold = wish.threshold
+    require_background(predictor.classes, outputs, cleaning)
     yield Way(
         LocalAnswerer(
             predictor,
@@ -84,6 +86,16 @@ def answering(model: str, wish: Wish, outputs: Outputs) -> Iterator[Way]:
         cleaning,
         predictor,
     )
+
+
+def require_background(classes: Sequence[str], outputs: Outputs, cleaning: Cleaning | None) -> None:
+    """Raise ConfigError for what is wished that only a network with a background among its classes can give."""
+    if Palette.of(classes).background is not None:
+        return
+    cut = [f"--output {kind}" for kind in outputs.kinds if kind in {"cutout", "background"}]
+    if cut or (cleaning and cleaning.needs_background):
+        what = cut[0] if cut else "--largest, --min-region and --fill-holes"
+        raise ConfigError(f"{what}: needs a background, and class 0 of this network is {classes[0]}; leave it out")
 
 
 def cleaning_of(wish: Wish) -> Cleaning | None:

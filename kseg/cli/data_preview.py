@@ -16,6 +16,8 @@ Examples:
 A column per sample: the photo as the network sees it, its mask over it, then random variants as training sees them.
 Nothing is trained, and no other sample is looked at."""
 
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
 
 @click.command(epilog=EXAMPLES)
 @click.argument("config", type=click.Path(path_type=Path))
@@ -43,7 +45,10 @@ def preview(
     """Draw samples, masks and augmentations as training with the settings of CONFIG would see them."""
     with errors_as_messages():
         from kseg.config import load_settings
+        from kseg.errors import ConfigError
 
+        if out.suffix.lower() not in ENDINGS:
+            raise ConfigError(f"--out {out}: ends in none of {', '.join(ENDINGS)}, the pictures that can be written")
         settings = load_settings(config, overrides, roots)
         import_tensorflow()
         from kseg.cli.previewing import draw

@@ -45,7 +45,7 @@ def predict(model: str, inputs: Sequence[str], out: Path, wish: Wish) -> None:
     with answering(model, wish, outputs) as way:
 
         def files(item: Input) -> dict[str, Path]:
-            made = outputs.files(out, item.place, way.classes)
+            made = outputs.files(out, item.place, way.several)
             return film_files(made, item.path.suffix) if item.is_film else made
 
         placed = list(with_own_places(found, lambda item: files(item).values()))
@@ -56,7 +56,7 @@ def predict(model: str, inputs: Sequence[str], out: Path, wish: Wish) -> None:
         for job in [job for item, job in todo.items() if item.is_film]:
             failed |= segment_one_film(way, str(job.photo), job.files, outputs, wish)
         for name in cameras:
-            made = outputs.files(out, Path(name.replace(":", "-")), way.classes)
+            made = outputs.files(out, Path(name.replace(":", "-")), way.several)
             failed |= segment_one_film(way, name, film_files(made), outputs, wish)
     conclude(jobs, len(jobs) - len(todo), len(cameras), failed, out)
 

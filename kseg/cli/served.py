@@ -66,11 +66,12 @@ class ServerAnswerer:
         assert found.mask is not None
         ids = len(found.coverage)
         classes = ("background", *(f"class {number}" for number in range(1, ids)))
-        mask = (found.mask > 0).astype(np.uint8) if ids == 2 else found.mask
+        several = ids > 2 or found.mask.max() == 1  # a mask of one class is of 0 and 255
+        mask = found.mask if several else (found.mask > 0).astype(np.uint8)
         if cut is not None and cut.picture is not None:
             segmentation = Segmentation(cut.picture[..., :3], mask, _probabilities_of(cut.picture[..., 3]), classes)
         else:
-            segmentation = Segmentation(self._photo(photo, mask.shape), mask, None, classes)
+            segmentation = Segmentation(self._photo(photo, mask.shape), mask, None, classes, several=several)
         return segmentation.cleaned(self.cleaning) if self.cleaning else segmentation
 
     def _photo(self, photo: Sent, size: tuple[int, int]) -> np.ndarray:

@@ -56,7 +56,8 @@ def open_trained(run_path: Path, overrides: tuple[str, ...], roots: tuple[Path, 
     """
     run, settings = Run(run_path), settings_of(run_path, overrides, roots)
     data, chosen = settings.data, settings.export
-    contract = Contract(data.class_ids, data.image_size, data.resize, chosen.threshold, chosen.max_pixels)
+    several = data.num_classes > 1
+    contract = Contract(data.class_ids, data.image_size, data.resize, chosen.threshold, chosen.max_pixels, several)
     model = best_network(run_path, settings)
     measured = measured_photos(run, settings, contract) if chosen.precision == "int8" else []
     return Trained(run, settings, model, contract, sample_photos(run, settings), measured)

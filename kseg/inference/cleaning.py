@@ -40,6 +40,11 @@ class Cleaning:
         if not 0 <= self.smooth < float("inf"):
             raise ConfigError(f"smooth: {self.smooth} is no radius in pixels; use 0 or more, such as 2")
 
+    @property
+    def needs_background(self) -> bool:
+        """Whether class id 0 has to be the background: what is dropped becomes it, and holes are of it."""
+        return self.largest or self.min_region > 0 or self.fill_holes > 0
+
     def __call__(self, mask: np.ndarray) -> np.ndarray:
         """The mask, uint8 (H, W) class ids, tidied: the same, and no id that was not in it but background."""
         if self.smooth >= 1:

@@ -57,7 +57,7 @@ def segment_film(
     """
     if "cutout" in files:
         raise KsegError("a film cannot be transparent; ask for background instead of cutout")
-    if "probabilities" in files and len(predictor.classes) > 2:
+    if "probabilities" in files and predictor.several:
         raise KsegError("the probabilities of several classes are no film; ask for mask or overlay")
     if resolution == "trained":
         segmentations = _at_trained_size(predictor, film, flip, Steady(steady), batch_size)

@@ -1,7 +1,6 @@
 """What is written of a segmentation, and how: whole files under names of their own."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -73,9 +72,9 @@ class Outputs:
         """Whether the photo itself is needed."""
         return set(self.kinds) != {"mask"} and set(self.kinds) != {"probabilities"}
 
-    def files(self, out: Path, place: PurePath, classes: Sequence[str]) -> dict[str, Path]:
-        """The file of every kind for what is to lie at ``place`` below ``out``."""
-        endings = {kind: "npy" if kind == "probabilities" and len(classes) > 2 else self.format for kind in self.kinds}
+    def files(self, out: Path, place: PurePath, several: bool) -> dict[str, Path]:
+        """The file of every kind for what is to lie at ``place`` below ``out``; ``several`` as of the network."""
+        endings = {kind: "npy" if kind == "probabilities" and several else self.format for kind in self.kinds}
         return {kind: out / place.with_name(f"{place.name}_{kind}.{ending}") for kind, ending in endings.items()}
 
     def write(self, segmentation: Segmentation, files: dict[str, Path]) -> None:
@@ -101,7 +100,7 @@ class Outputs:
         """uint8 (H, W), (H, W, 3) RGB or (H, W, 4) RGBA; float16 (H, W, C) for several classes' probabilities."""
         match kind:
             case "mask":
-                return segmentation.mask * np.uint8(255 if len(segmentation.classes) == 2 else 1)
+                return segmentation.mask * np.uint8(1 if segmentation.several else 255)
             case "overlay":
                 return segmentation.overlay(legend=self.legend)
             case "cutout":

@@ -1,6 +1,7 @@
 """From a photo of any size to its segmentation: to the network's size as in training, judged, and back."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -34,7 +35,7 @@ class Predictor:
 
     Args:
         network: float32 (B, H, W, 3) pixels in [0, 255] to float32 (B, H, W, C) logits, H and W multiples of 32.
-        classes: Names by class id, the background (0) first; two of them may go with C = 1.
+        classes: Names by class id; of one class, C = 1, the background's first.
         image_size: Height and width it was trained at.
         resize: "stretch" or "pad": how photos came to that size.
         threshold: Of one class: the probability above which a pixel belongs to it.
@@ -57,6 +58,11 @@ class Predictor:
         self.threshold = check_threshold(threshold)
         pixels = tf.TensorSpec([None, None, None, 3], tf.float32)
         self._network = tf.function(network, input_signature=[pixels], autograph=False)
+
+    @cached_property
+    def several(self) -> bool:
+        """Whether the network has a logit for every class id; False: one, for the class against the background."""
+        return self._network.get_concrete_function().structured_outputs.shape[-1] > 1
 
     def predict(
         self,
@@ -81,7 +87,7 @@ class Predictor:
             overlap: Of neighbouring tiles, in pixels, a multiple of 32 up to a third of the tile.
 
         Raises:
-            DataError: the photo cannot be read, or is no such array.
+            DataError: the photo cannot be read, or is no such array; or there are no such tiles.
         """
         if resolution != "trained":
             return self._predict_large(as_picture(photo), resolution, flip, soft, tile, overlap)
@@ -117,7 +123,7 @@ class Predictor:
         if soft:
             return self._segmentation(fitted.photo, [restore(logits, size, fitted.box)], soft=True)
         mask = decide_by_channel(restored_channels(logits, size, fitted.box), self.threshold)
-        return Segmentation(fitted.photo, mask, None, self.classes, self.colours)
+        return Segmentation(fitted.photo, mask, None, self.classes, self.colours, logits.shape[-1] > 1)
 
     def _predict_large(
         self, photo: np.ndarray, resolution: int | str, flip: bool, soft: bool, tile: int, overlap: int
@@ -149,7 +155,8 @@ class Predictor:
         for logits in bands:
             masks.append(decide(logits, self.threshold))
             kept += [as_probabilities(logits)] if soft else []
-        return Segmentation(photo, _joined(masks), _joined(kept) if soft else None, self.classes, self.colours)
+        probabilities = _joined(kept) if soft else None
+        return Segmentation(photo, _joined(masks), probabilities, self.classes, self.colours, self.several)
 
 
 def as_picture(photo: Photo) -> np.ndarray:

@@ -48,8 +48,10 @@ class Segmentation:
         picture: uint8 (H, W, 3), RGB.
         mask: uint8 (H, W), class ids.
         probabilities: float32 (H, W, C) in [0, 1]; C = 1: of the one class, else of every class id. None: not kept.
-        classes: Names by class id, the background (0) first.
+        classes: Names by class id. The first may be "background": what is left of the photo.
         colours: ``"#rrggbb"`` by name, of the classes that are not drawn in kseg's own.
+        several: Whether the network had a probability for every class id; False: one, for the class against the
+            background.
 
     Raises:
         DataError: the arrays do not belong together.
@@ -60,13 +62,13 @@ class Segmentation:
     probabilities: np.ndarray | None
     classes: tuple[str, ...]
     colours: Mapping[str, str] = field(default_factory=dict)
+    several: bool = False
 
     def __post_init__(self) -> None:
         size, names = self.mask.shape, len(self.classes)
         expected = {"picture": (*size, 3)}
         if self.probabilities is not None:
-            channels = 1 if names == 2 and self.probabilities.shape[-1] == 1 else names
-            expected["probabilities"] = (*size, channels)
+            expected["probabilities"] = (*size, names if self.several else 1)
         for what, shape in expected.items():
             if (found := getattr(self, what).shape) != shape:
                 raise DataError(
@@ -115,6 +117,9 @@ class Segmentation:
 
         Opacity follows the probability of the class, see ``SOFT`` in ``kseg.logits``; with more classes, that of not
         being background.
+
+        Raises:
+            DataError: the probabilities were not kept, or none of the classes is the background.
         """
         return np.dstack([self.picture, self._alpha()])
 
@@ -127,7 +132,7 @@ class Segmentation:
                 without a trace of what was cut out of it.
 
         Raises:
-            DataError: the background is none of these.
+            DataError: the background is none of these, or as for ``cutout``.
         """
         alpha = self._alpha()[..., None] / np.float32(255)
         behind = self._background(background, alpha)
@@ -141,9 +146,7 @@ class Segmentation:
                 0 keeps every corner. What shrinks to under three points is left out.
         """
         return {
-            name: _polygons(self.mask == class_id, tolerance)
-            for class_id, name in enumerate(self.classes)
-            if class_id > 0
+            name: _polygons(self.mask == class_id, tolerance) for class_id, name in self._palette.foreground.items()
         }
 
     def to_coco(self, image_id: int = 1, file_name: str | None = None, start_id: int = 1) -> dict[str, Any]:
@@ -161,29 +164,32 @@ class Segmentation:
         image: dict[str, Any] = {"id": image_id, "width": width, "height": height}
         if file_name is not None:
             image["file_name"] = file_name
-        objects = [found for class_id in range(1, len(self.classes)) for found in self._objects(class_id)]
+        objects = [found for class_id in self._palette.foreground for found in self._objects(class_id)]
         annotations = [
             {"id": number, "image_id": image_id, **found, "iscrowd": 0}
             for number, found in enumerate(objects, start_id)
         ]
-        categories = [{"id": number, "name": name} for number, name in enumerate(self.classes) if number > 0]
+        categories = [{"id": number, "name": name} for number, name in self._palette.foreground.items()]
         return {"images": [image], "annotations": annotations, "categories": categories}
 
     def cleaned(self, cleaning: Cleaning) -> "Segmentation":
         """The same with a tidied mask.
 
         Where that changed it, the probabilities are certain of the new class; and of the background in what is left
-        around a region that was dropped.
+        around a region that was dropped. Raises DataError where dropped regions have no background to go to.
         """
+        if cleaning.needs_background:
+            self._require_background("regions are dropped and holes filled")
         mask = cleaning(self.mask)
         if self.probabilities is None:
             return replace(self, mask=mask)
-        _, parts = cv2.connectedComponents((self._alpha() > 0).view(np.uint8), connectivity=8)
-        alone = (parts > 0) & ~np.isin(parts, np.unique(parts[mask > 0]))
-        certain = (mask != self.mask) | alone
+        certain = mask != self.mask
+        if self._palette.background is not None:
+            _, parts = cv2.connectedComponents((self._alpha() > 0).view(np.uint8), connectivity=8)
+            certain |= (parts > 0) & ~np.isin(parts, np.unique(parts[mask > 0]))
         probabilities = self.probabilities.copy()
-        binary = probabilities.shape[-1] == 1
-        probabilities[certain] = mask[certain][:, None] if binary else np.eye(len(self.classes))[mask[certain]]
+        sure = mask[certain]
+        probabilities[certain] = np.eye(len(self.classes))[sure] if self.several else sure[:, None]
         return replace(self, mask=mask, probabilities=probabilities)
 
     def kept_probabilities(self) -> np.ndarray:
@@ -192,11 +198,16 @@ class Segmentation:
             raise DataError("this segmentation was made without its probabilities; ask for them with soft=True")
         return self.probabilities
 
+    def _require_background(self, what: str) -> None:
+        if self._palette.background is None:
+            raise DataError(f"{what} where there is a background; class 0 of this network is {self.classes[0]}")
+
     def _alpha(self) -> np.ndarray:
         """The cut-out's opacity: uint8 (H, W)."""
+        self._require_background("photos are cut out")
         probabilities = self.kept_probabilities()
         first = probabilities[..., 0]
-        foreground = first if probabilities.shape[-1] == 1 else 1 - first
+        foreground = 1 - first if self.several else first
         return np.rint(255 * np.clip((foreground - SOFT) / (1 - 2 * SOFT), 0, 1)).astype(np.uint8)
 
     def _background(self, background: str | Sequence[int] | np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -219,7 +230,7 @@ class Segmentation:
         """What an annotation says of every object of a class, without the ids."""
         height, width = self.mask.shape
         probabilities = self.kept_probabilities()
-        channel = 0 if probabilities.shape[-1] == 1 else class_id
+        channel = class_id if self.several else 0
         inside = (self.mask == class_id).view(np.uint8)
         _, labels, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
         objects = []

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from kseg.errors import DataError
 from kseg.settings import STRIDE
 
 Network = Callable[[np.ndarray], np.ndarray]
@@ -28,8 +29,18 @@ def judge_in_tiles(
     """The logits of a uint8 (H, W, 3) picture, from top to bottom: float32 (rows, W, C), H rows in all.
 
     A picture of no more than a tile is judged in one pass. ``tile`` and ``overlap`` are multiples of 32, the first at
-    least three times the second, so that no pixel belongs to more than two tiles of a row.
+    least three times the second, so that no pixel belongs to more than two tiles of a row. Raises DataError if they
+    are not.
     """
+    if tile < max(STRIDE, 3 * overlap) or overlap < 0 or tile % STRIDE or overlap % STRIDE:
+        raise DataError(
+            f"tiles of {tile} pixels that share {overlap}: both have to be multiples of {STRIDE}, and a tile at least "
+            f"three times what it shares, such as {TILE} and {OVERLAP}"
+        )
+    return _judged_in_tiles(network, picture, tile, overlap)
+
+
+def _judged_in_tiles(network: Network, picture: np.ndarray, tile: int, overlap: int) -> Iterator[np.ndarray]:
     height, width = picture.shape[:2]
     picture = continued(picture)
     rows, columns = (Cover(side, tile, overlap) for side in picture.shape[:2])

@@ -40,6 +40,7 @@ class Contract:
         resize: How photos were brought to it in training, "stretch" or "pad".
         threshold: Of one class: the probability above which a pixel belongs to it.
         max_pixels: A photo that claims more is refused from its header.
+        several: Whether the network has a logit for every class id; False: one, for the class against the background.
     """
 
     classes: tuple[str, ...]
@@ -47,6 +48,7 @@ class Contract:
     resize: str = "stretch"
     threshold: float = 0.5
     max_pixels: int = 50_000_000
+    several: bool = False
 
     @property
     def view(self) -> View:
@@ -56,7 +58,7 @@ class Contract:
     @property
     def binary(self) -> bool:
         """Whether it is one class against everything else."""
-        return len(self.classes) == 2
+        return not self.several
 
     def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
         """Logits (..., C) to probabilities of the same shape: sigmoid for one class, softmax for more."""

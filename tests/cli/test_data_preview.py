@@ -86,3 +86,11 @@ def test_a_long_caption_keeps_its_end():
     assert (pages[0][band] != pages[1][band]).any()
     gap = slice(GAP + TILE, GAP + TILE + GAP)
     np.testing.assert_array_equal(pages[0][band, gap], 255)
+
+
+@pytest.mark.parametrize("name", ["sheet", "sheet.jpgg", "sheet.tiff"])
+def test_an_ending_of_no_picture_is_refused(photos, config, tmp_path, name):
+    done = run(config(), "--data", photos, *SMALL, "--out", tmp_path / name)
+    assert done.exit_code == 1
+    assert f"--out {tmp_path / name}: ends in none of .png, .jpg, .jpeg, .webp" in done.output
+    assert not (tmp_path / name).exists()

@@ -10,11 +10,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from kseg.cli.answering import require_background
 from kseg.cli.predict import main
 from kseg.data.fitting import Box, restore
 from kseg.data.synthetic import draw_scene
+from kseg.errors import ConfigError
 from kseg.inference.cleaning import Cleaning
 from kseg.inference.film import FilmWriter, open_film
+from kseg.inference.outputs import Outputs
 from kseg.logits import as_logits
 
 EXACT = ("--precision", "float32")
@@ -253,3 +256,18 @@ def test_what_is_no_model_gets_one_clear_line(trained_run, album):
             "kseg-export has written, such as runs/people-001 or models/people\n"
         )
     assert not os.path.exists("out")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "cleaning", "named"),
+    [
+        (Outputs(kinds=("mask", "cutout")), None, "--output cutout"),
+        (Outputs(kinds=("background",)), None, "--output background"),
+        (Outputs(), Cleaning(largest=True), "--largest, --min-region and --fill-holes"),
+    ],
+)
+def test_what_needs_a_background_is_refused_where_there_is_none(outputs, cleaning, named):
+    require_background(("background", "road"), outputs, cleaning)
+    require_background(("sky", "road"), Outputs(kinds=("mask", "overlay")), Cleaning(smooth=2))
+    with pytest.raises(ConfigError, match=f"{named}: needs a background, and class 0 of this network is sky"):
+        require_background(("sky", "road"), outputs, cleaning)

@@ -138,7 +138,8 @@ def test_a_film_ends_when_told_and_is_whole(predictor, tmp_path):
 )
 def test_kinds_that_no_film_shows_are_refused(tmp_path, kind, classes, message):
     path = film_of(tmp_path / "film.avi", frames(2))
-    of_classes = Predictor(redness, classes=classes, image_size=SIZE)
+    channels = 1 if len(classes) == 2 else len(classes)
+    of_classes = Predictor(lambda x: tf.repeat(redness(x), channels, -1), classes=classes, image_size=SIZE)
     with pytest.raises(KsegError, match=message):
         segment(of_classes, path, {"mask": tmp_path / "mask.avi", kind: tmp_path / f"{kind}.avi"})
     assert list(tmp_path.iterdir()) == [path]

@@ -19,7 +19,8 @@ def made(classes=PERSON, height=23, width=31):
     picture = dice.integers(0, 256, (height, width, 3), np.uint8)
     probabilities = dice.dirichlet([0.3] * len(classes), (height, width)).astype(np.float32)
     mask = probabilities.argmax(axis=-1).astype(np.uint8)
-    return Segmentation(picture, mask, probabilities[..., 1:] if classes == PERSON else probabilities, classes)
+    several = classes != PERSON
+    return Segmentation(picture, mask, probabilities[..., 0 if several else 1 :], classes, several=several)
 
 
 def decoded(content):
@@ -90,11 +91,11 @@ def test_a_legend_is_drawn_if_wished_for():
 def test_names_of_files():
     outputs = Outputs(kinds=("mask", "probabilities"), format="tif")
     place = PurePath("日本/a.b")
-    assert outputs.files(Path("out"), place, PERSON) == {
+    assert outputs.files(Path("out"), place, False) == {
         "mask": Path("out/日本/a.b_mask.tif"),
         "probabilities": Path("out/日本/a.b_probabilities.tif"),
     }
-    assert outputs.files(Path("out"), place, CLASSES)["probabilities"] == Path("out/日本/a.b_probabilities.npy")
+    assert outputs.files(Path("out"), place, True)["probabilities"] == Path("out/日本/a.b_probabilities.npy")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_what_is_needed(kinds, soft, photo):
 
 def test_files_are_written_into_new_folders_and_nothing_else(tmp_path):
     outputs, found = Outputs(kinds=("mask", "overlay")), made()
-    files = outputs.files(tmp_path / "new", PurePath("deep/er/a"), PERSON)
+    files = outputs.files(tmp_path / "new", PurePath("deep/er/a"), False)
     outputs.write(found, files)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(files.values())
     np.testing.assert_array_equal(decoded(files["mask"].read_bytes()), found.mask * 255)
@@ -127,13 +128,13 @@ def test_files_are_written_into_new_folders_and_nothing_else(tmp_path):
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(KsegError, match=r"file/a_mask\.png: cannot be written"):
-        Outputs().write(made(), Outputs().files(tmp_path / "file", PurePath("a"), PERSON))
+        Outputs().write(made(), Outputs().files(tmp_path / "file", PurePath("a"), False))
 
 
 def test_a_photo_that_a_format_has_no_room_for_is_refused(tmp_path):
     """WebP stores sides in 14 bits; OpenCV only says that it did not work."""
     found = made(height=2, width=1 << 14)
-    files = Outputs(format="webp").files(tmp_path, PurePath("a"), PERSON)
+    files = Outputs(format="webp").files(tmp_path, PurePath("a"), False)
     with pytest.raises(DataError, match="16384 x 2 pixels are too many for webp; use tif or png"):
         Outputs(format="webp").write(found, files)
     assert list(tmp_path.iterdir()) == []

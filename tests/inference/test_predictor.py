@@ -3,6 +3,7 @@
 import copy
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import keras
@@ -15,6 +16,7 @@ import kseg
 from kseg.data.fitting import place, restore
 from kseg.data.synthetic import draw_scene
 from kseg.errors import DataError, KsegError
+from kseg.inference.outputs import Outputs
 from kseg.inference.predictor import Predictor, as_picture
 from kseg.models.constants import as_constants
 from kseg.models.segmenter import build_segmenter
@@ -163,3 +165,20 @@ def test_a_callers_dtype_policy_stays(trained_run):
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def test_two_classes_with_a_logit_each_are_several():
+    model, predictor = make_predictor(num_classes=2)
+    assert predictor.several
+    assert not make_predictor()[1].several
+    picture = photo(50, 60)
+    for soft in (True, False):
+        found = predictor.predict(picture, soft=soft)
+        assert found.several
+        assert set(np.unique(found.mask)) == {0, 1}
+        written = Outputs(kinds=("mask", "probabilities"))
+        np.testing.assert_array_equal(written.render("mask", found), found.mask)
+        assert written.files(Path(), Path("a"), found.several)["probabilities"].suffix == ".npy"
+    logits = model.predict(predictor.fit(picture).picture[None].astype(np.float32), verbose=0)[0]
+    box = place(picture.shape[:2], *predictor.view)
+    np.testing.assert_array_equal(found.mask, restore(logits, picture.shape[:2], box).argmax(axis=-1))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kseg.errors import DataError
 from kseg.inference import segmentation
+from kseg.inference.cleaning import Cleaning
 from kseg.inference.segmentation import Segmentation
 from kseg.palette import OKABE_ITO
 
@@ -21,9 +22,8 @@ def of(mask, probabilities=None, picture=None, classes=CLASSES):
     """A segmentation with what is not given made up."""
     if probabilities is None:
         probabilities = np.eye(len(classes), dtype=np.float32)[mask]
-    return Segmentation(
-        np.zeros((*mask.shape, 3), np.uint8) if picture is None else picture, mask, probabilities, classes
-    )
+    picture = np.zeros((*mask.shape, 3), np.uint8) if picture is None else picture
+    return Segmentation(picture, mask, probabilities, classes, several=probabilities.shape[-1] > 1)
 
 
 def person(probabilities, picture=None):
@@ -382,7 +382,42 @@ def test_arrays_that_do_not_belong_together(change, message):
         "mask": np.zeros((4, 5), np.uint8),
         "probabilities": np.zeros((4, 5, 3), np.float32),
         "classes": CLASSES,
+        "several": True,
     }
     Segmentation(**given)
     with pytest.raises(DataError, match=message):
         Segmentation(**(given | change))
+
+
+def test_a_first_class_that_is_no_background_is_a_class_like_the_others():
+    mask = np.zeros((6, 8), np.uint8)
+    mask[:, 5:] = 1
+    mask[0, 0] = 1
+    found = of(mask, classes=("sky", "road"))
+    assert [len(polygons) for polygons in found.polygons().values()] == [1, 1]
+    assert [*found.polygons(tolerance=0)] == ["sky", "road"]
+    coco = found.to_coco()
+    assert coco["categories"] == [{"id": 0, "name": "sky"}, {"id": 1, "name": "road"}]
+    assert sorted((found["category_id"], found["area"]) for found in coco["annotations"]) == [(0, 29), (1, 1), (1, 18)]
+    for refused in (
+        found.cutout,
+        lambda: found.on_background("blur"),
+        lambda: found.cleaned(Cleaning(largest=True)),
+        lambda: found.cleaned(Cleaning(min_region=0.1)),
+        lambda: found.cleaned(Cleaning(fill_holes=0.1)),
+    ):
+        with pytest.raises(DataError, match="where there is a background; class 0 of this network is sky"):
+            refused()
+    assert found.cleaned(Cleaning(smooth=1)).mask[0, 0] == 0
+
+
+def test_two_classes_may_have_a_probability_each_or_one_together():
+    mask = np.array([[0, 1]], np.uint8)
+    picture = np.zeros((1, 2, 3), np.uint8)
+    both, one = np.array([[[0.9, 0.1], [0.2, 0.8]]], np.float32), np.array([[[0.1], [0.8]]], np.float32)
+    classes = ("background", "person")
+    cut = Segmentation(picture, mask, both, classes, several=True).cutout()
+    np.testing.assert_array_equal(cut, Segmentation(picture, mask, one, classes).cutout())
+    for probabilities, several in ((both, False), (one, True)):
+        with pytest.raises(DataError, match="probabilities of shape"):
+            Segmentation(picture, mask, probabilities, classes, several=several)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kseg.errors import DataError
 from kseg.inference.tiles import Cover, continued, judge_in_tiles
 
 
@@ -89,3 +90,9 @@ def test_sides_are_continued_by_the_last_row_and_column(side, expected):
     assert grown.shape == (expected, 32, 3)
     np.testing.assert_array_equal(grown[:side], picture)
     assert (grown[side:] == picture[-1]).all()
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(128, 128), (16, 0), (100, 30), (128, 96), (96, 16), (0, 0), (96, -32)])
+def test_tiles_that_cannot_be_are_refused(tile, overlap):
+    with pytest.raises(DataError, match=f"tiles of {tile} pixels that share {overlap}: both have to be"):
+        judge_in_tiles(pixelwise, np.zeros((200, 200, 3), np.uint8), tile, overlap)

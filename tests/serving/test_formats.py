@@ -11,7 +11,7 @@ from kseg.serving import formats
 from kseg.serving.graph import Contract
 from kseg.serving.verify import Sample
 
-BINARY, PARTS = Contract(("background", "person"), (64, 96)), Contract(tuple("abcd"), (64, 64), "pad")
+BINARY, PARTS = Contract(("background", "person"), (64, 96)), Contract(tuple("abcd"), (64, 64), "pad", several=True)
 
 
 def photos(count=3):

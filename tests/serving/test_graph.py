@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from served import BINARY, SEVERAL, blobs, pixels_of, png, upright
+from served import BINARY, SEVERAL, SMALL, blobs, pixels_of, png, trained, upright
 
 from kseg.data.fitting import fit_photo, fit_picture, place, restore
 from kseg.data.images import read_photo
 from kseg.logits import SOFT, decide
 from kseg.models.constants import as_constants
-from kseg.serving.graph import JUDGED_AT_ONCE, ServedNetwork
+from kseg.serving.graph import JUDGED_AT_ONCE, Contract, ServedNetwork
 from kseg.serving.photo.header import Status
 from kseg.serving.verify import expected_logits, expected_mask
 
@@ -329,3 +329,17 @@ def test_fifty_photos_of_every_format_and_size_five_of_them_broken(loaded, exact
         with_people += 0.02 < (mask > 0).mean() < 0.9
     assert len(sizes) == 45
     assert with_people > 35  # what is grey shows none
+
+
+def test_two_classes_with_a_logit_each_are_ids_and_no_cutout():
+    contract = Contract(("background", "person"), (64, 64), several=True)
+    model = trained(**SMALL, num_classes=2)
+    signatures = ServedNetwork(as_constants(model), contract).signatures()
+    assert signatures.keys() == {"serving_default", "probabilities", "probabilities_uint8"}
+    picture, _ = blobs(3, 70, 90)
+    answer = signatures["serving_default"](image_bytes=tf.constant([png(picture)]))
+    mask = pixels_of(answer["mask_bytes"].numpy()[0])
+    assert mask.max() == 1
+    assert (mask != expected_mask(model, contract, picture)).mean() <= 1e-3
+    pixels = tf.constant(picture[None, :64, :64], tf.float32)
+    assert signatures["probabilities"](pixels=pixels)["probabilities"].shape[-1] == 2
