@@ -77,7 +77,7 @@ def _choose(loader: Loader, settings: Settings, own: Split | None, run: Run | No
         skipped |= {names[index]: reason for index, reason in problems.items()}
     if len(problems) == len(names):
         raise DataError(f"none of {len(skipped)} samples can be used; the first: {next(iter(skipped.values()))}")
-    split = choose_split(names, problems.keys(), settings.data, own)
+    split = choose_split(names, problems.keys(), settings.data, own, loader.source.skipped)
     if run:
         run.write_data([names[i] for i in split.training], [names[i] for i in split.validation], skipped)
     if skipped:

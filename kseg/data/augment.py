@@ -102,7 +102,9 @@ def _warp(
             fill_mode=mode,
         )[0]
 
-    warped_picture = resample(picture, "BILINEAR", "REFLECT", 0.0)
+    # Of uint8, the operation would cut off what is behind the point: pictures would be darker by half a level.
+    between = resample(tf.cast(picture, tf.float32), "BILINEAR", "REFLECT", 0.0)
+    warped_picture = tf.cast(tf.round(between), tf.uint8)
     warped_mask = resample(mask[..., None], "NEAREST", "CONSTANT", float(ignore_class))[..., 0]
     return tf.ensure_shape(warped_picture, picture.shape), tf.ensure_shape(warped_mask, mask.shape)
 

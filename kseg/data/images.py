@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kseg.data.fitting import reduction
+from kseg.data.orientation import TURNED, orientation_of
 from kseg.data.plain_jpeg import read_plain_jpeg
 from kseg.data.samples import View
 from kseg.errors import DataError
@@ -21,8 +22,9 @@ from kseg.errors import DataError
 PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MASK_ENDING = ".png"
 
-MAX_PIXELS = 200_000_000
-"""A file that claims more is refused from its header, before anything is allocated."""
+MAX_PIXELS = 175_000_000
+"""A file that claims more is refused from its header, before anything is allocated. Pillow itself refuses little more:
+178,956,970."""
 
 MIN_SIDE = 2
 """A picture of one row or column shows nothing; it is a broken download or a tracking pixel."""
@@ -30,12 +32,9 @@ MIN_SIDE = 2
 BAND_PIXELS = 1 << 16
 """Copied from Pillow to NumPy at a time, so that what lies between stays in the processor's cache."""
 
-
-ORIENTATION = 0x0112
-"""The EXIF tag that says how a picture is to be turned (CIPA DC-008)."""
-
-TURNED = range(5, 9)
-"""Its values that swap the sides."""
+# Pillow's remarks on harmless metadata and large pictures. Once, for the whole process: loading takes several threads,
+# and to switch warnings off and on again around each file is safe in one only.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Glance(NamedTuple):
@@ -43,7 +42,7 @@ class Glance(NamedTuple):
 
     Attributes:
         size: (height, width) of the upright picture.
-        orientation: As EXIF gives it, 1 to 8; 1 is upright already.
+        orientation: See ``orientation_of``.
         grey: The picture, upright, made smaller where its format is decoded faster for that: uint8 (h, w).
     """
 
@@ -141,14 +140,12 @@ def _open(path: Path, content: bytes | None = None, draft: Draft | None = None) 
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty; copy it again or remove it")
         file = path if content is None else io.BytesIO(content)
-        with warnings.catch_warnings(action="ignore"), Image.open(file) as image:  # remarks on harmless metadata
+        with Image.open(file) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: claims {image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}; reduce it"
-                )
+                raise Image.DecompressionBombError
             if min(image.size) < MIN_SIDE:
                 raise DataError(f"{path}: only {image.width} x {image.height} pixels; remove it")
-            opened = _Opened(image, image.size, image.getexif().get(ORIENTATION, 1))
+            opened = _Opened(image, image.size, orientation_of(image))
             if draft:
                 draft(image, opened.upright)
             image.load()
@@ -156,8 +153,8 @@ def _open(path: Path, content: bytes | None = None, draft: Draft | None = None) 
             return opened
     except UnidentifiedImageError:
         raise DataError(f"{path}: not a picture, whatever its name says; replace or remove it") from None
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: {error}; reduce it") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: claims more than {MAX_PIXELS:,} pixels, which is the limit; reduce it") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on damage
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: cannot be decoded ({reason}); copy it again, or remove it") from None

@@ -7,7 +7,6 @@ to be (ITU-T T.81, B.1.1.5). All others are left to Pillow.
 """
 
 import io
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +14,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-ORIENTATION = 0x0112
-"""The EXIF tag; 1 is upright."""
+from kseg.data.orientation import orientation_of
 
 LARGEST = 1 << 26
-"""Pixels. What claims more, or shows nothing, is for others to refuse."""
+"""Pixels. What claims more is left to Pillow as well."""
 
 END = 0xD9
 HARMLESS = np.isin(np.arange(256), [0x00, *range(0xD0, 0xD8)])
@@ -45,7 +43,7 @@ def read_plain_jpeg(
     """
     try:
         content = path.read_bytes()
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=["JPEG"]) as header:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as header:
             if header.fp is None or not _is_plain(header, np.frombuffer(content, np.uint8)[header.fp.tell() :]):
                 return None
         size = header.height, header.width
@@ -60,7 +58,7 @@ def _is_plain(header: Image.Image, data: np.ndarray) -> bool:
     """Whether it is one scan of upright RGB; ``data`` is what comes after the scan's header, uint8 (N,)."""
     if header.format != "JPEG" or header.mode != "RGB" or "adobe" in header.info:
         return False
-    if min(header.size) < 2 or header.width * header.height > LARGEST or header.getexif().get(ORIENTATION, 1) != 1:
+    if min(header.size) < 2 or header.width * header.height > LARGEST or orientation_of(header) != 1:
         return False
     marks = data[1:][data[:-1] == 0xFF]
     return len(marks) > 0 and data[-1] == marks[-1] == END and bool(HARMLESS[marks[:-1]].all())

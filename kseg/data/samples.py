@@ -10,6 +10,9 @@ import numpy as np
 
 from kseg.data.splits import Split
 
+Size = tuple[int, int]
+"""(height, width)."""
+
 
 class Sample(NamedTuple):
     """A picture, uint8 (H, W, 3) RGB, and its mask, uint8 (h, w) class ids, of the same aspect."""

@@ -52,7 +52,10 @@ class Joined:
     """Several sources one after the other, in the settings' order."""
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float]) -> None:
-        """``weights``: how many times an epoch the training samples of each source come."""
+        """``weights``: how many times an epoch the training samples of each source come.
+
+        Raises DataError if there are no samples, or two have one name.
+        """
         self.sources = sources
         self.names: Sequence[str] = [name for source in sources for name in source.names]
         self.skipped = {name: reason for source in sources for name, reason in source.skipped.items()}
@@ -61,9 +64,11 @@ class Joined:
         """One per sample, float64 (N,)."""
         self._ends = list(accumulate(len(source.names) for source in sources))
         self.split: Split | None = self._own_split()
-        name, count = Counter(self.names).most_common(1)[0]
-        if count > 1:
-            raise DataError(f"data.also: two sources have a sample called {name}; rename the folder of one")
+        if not self.names:
+            raise DataError(_complain_of_none(list(self.skipped.values())))
+        shared = shared_names(self.names)
+        if shared:
+            raise DataError(complain_of_shared(shared))
 
     def load(self, index: int, view: View | None = None) -> Original:
         """The sample as its own source loads it."""
@@ -86,11 +91,29 @@ class Joined:
 
 def open_source(data: DataSettings, synthetic: SyntheticSettings) -> Joined:
     """All sources that the settings name, as one. Raises ConfigError or DataError if one cannot be."""
-    sources = [_open(data, settings, synthetic) for settings in data.sources]
+    sources = [open_one(data, settings, synthetic) for settings in data.sources]
     return Joined(sources, [settings.weight for settings in data.sources])
 
 
-def _open(data: DataSettings, settings: SourceSettings, synthetic: SyntheticSettings) -> Source:
+def shared_names(names: Sequence[str]) -> list[str]:
+    """Those that stand there more than once, each once, in their order."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def complain_of_shared(names: Sequence[str]) -> str:
+    """What to say of names that samples of several sources have."""
+    more = f" ({len(names)} such names)" if len(names) > 1 else ""
+    return f"data.also: two sources have a sample called {names[0]}{more}; rename the folder of one"
+
+
+def _complain_of_none(reasons: Sequence[str]) -> str:
+    if not reasons:
+        return "there is no sample in any source; look at data.roots, and at what they hold"
+    return f"none of {len(reasons)} samples can be used; the first: {reasons[0]}"
+
+
+def open_one(data: DataSettings, settings: SourceSettings, synthetic: SyntheticSettings) -> Source:
+    """One of the settings' sources. Raises ConfigError or DataError if it cannot be."""
     if settings.source == "synthetic":
         return _open_synthetic(data, settings, synthetic)
     if settings.source == "tfds":

@@ -1,6 +1,6 @@
 """Which samples train and which validate."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +16,22 @@ class Split(NamedTuple):
 
 
 def choose_split(
-    names: Sequence[str], left_out: Collection[int], settings: DataSettings, own: Split | None = None
+    names: Sequence[str],
+    left_out: Collection[int],
+    settings: DataSettings,
+    own: Split | None = None,
+    skipped: Iterable[str] = (),
 ) -> Split:
     """Split the samples that are not left out: by the settings' lists; else as ``own`` says, and by every n-th of the
-    sorted names where that says nothing."""
+    sorted names where that says nothing.
+
+    ``skipped``: names that lists may hold as well, of samples that the source itself has left out. Raises DataError if
+    the lists or the samples make no split.
+    """
     kept = [index for index in range(len(names)) if index not in left_out]
     if settings.train_list and settings.validation_list:
-        split = split_lists([names[index] for index in kept], settings.train_list, settings.validation_list)
-        return Split([kept[place] for place in split.training], [kept[place] for place in split.validation])
+        listed = [*names, *sorted(set(skipped).difference(names))]
+        return _split_kept(listed, set(kept), settings.train_list, settings.validation_list)
     training, validation = (set(side) - set(left_out) for side in own or Split([], []))
     free = [index for index in kept if index not in training and index not in validation]
     if free or not validation:
@@ -55,6 +63,16 @@ def split_every(count: int, every: int) -> Split:
     validation = list(range(every - 1, count, every))
     taken = set(validation)
     return Split([index for index in range(count) if index not in taken], validation)
+
+
+def _split_kept(names: Sequence[str], kept: Collection[int], training: Path, validation: Path) -> Split:
+    """The lists' split, without what is not kept."""
+    split = split_lists(names, training, validation)
+    sides = [[index for index in side if index in kept] for side in split]
+    for path, side in zip((training, validation), sides, strict=True):
+        if not side:
+            raise DataError(f"{path}: none of the samples that it names can be used; mend them, or name others")
+    return Split(*sides)
 
 
 def split_lists(names: Sequence[str], training: Path, validation: Path) -> Split:
@@ -92,7 +110,8 @@ def find_names(wanted: Sequence[str], names: Sequence[str], origin: str) -> list
         stems.setdefault(Path(name).name, []).append(index)
 
     def find(line: str) -> int:
-        for name in (line, str(Path(line).with_suffix(""))):
+        path = Path(line)
+        for name in (line, str(path.with_suffix("")) if path.name else line):
             if name in positions:
                 return positions[name]
             if len(stems.get(name, ())) == 1:

@@ -121,3 +121,15 @@ def test_blur_keeps_a_flat_picture_and_is_binomial_on_a_dot():
     assert blurred[4, 4] == round(255 * 36 / 256)
     assert blurred[4, 2] == round(255 * 6 / 256)
     assert blurred[2, 2] == round(255 * 1 / 256)
+
+
+@pytest.mark.parametrize("settings", [{"scale": 0.3}, {"rotation": 30.0}])
+def test_a_warp_neither_darkens_nor_brightens(settings):
+    """Of a picture and its negative, what one loses the other gains; were levels cut off, both would lose."""
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for number in range(5):
+        warped, negative = (run(number, one, one[..., 0], **settings)[0] for one in (picture, 255 - picture))
+        assert not np.array_equal(warped, picture)
+        sums = warped.astype(int) + negative
+        assert np.abs(sums - 255).max() <= 1  # where the level is half of one
+        assert abs(sums.mean() - 255) < 0.01

@@ -10,11 +10,12 @@ from faults import Planter, found, read, save, turn
 from PIL import Image
 from support import make_photos
 
+from kseg.cli.samples import open_samples
 from kseg.config import load_settings
 from kseg.data.check import Severity, check_data
-from kseg.data.sources import FolderSource
+from kseg.data.sources import FolderSource, open_source
 from kseg.errors import ConfigError, DataError
-from kseg.settings import DataSettings, SourceSettings, SyntheticSettings
+from kseg.settings import DataSettings, Settings, SourceSettings, SyntheticSettings
 
 
 def check(*roots, **settings):
@@ -109,7 +110,7 @@ def test_each_unknown_value_has_its_pixels_and_the_setting(few):
     save(few / "masks" / "p003.png", values)
     (message,) = messages(check(few), "unknown values")
     assert "9 (5 pixels), 200 (3 pixels)" in message
-    assert 'mask_values = { "9" = 1 }' in message
+    assert '"255" = 1, "9" = 1, "200" = 1 }' in message
 
 
 def test_colours_without_a_mapping_are_counted_too(few):
@@ -265,3 +266,87 @@ def test_all_of_it_is_json_and_progress_is_shown(few):
     assert content["usable"] == content["samples"] == 12
     assert (content["training"], content["validation"]) == (11, 1)
     assert content["sizes"]["width"] == {"smallest": 40, "median": 40, "largest": 40}
+
+
+def test_names_that_training_refuses_are_found(tmp_path):
+    one, other = (make_photos(tmp_path / name / "photos", 4) for name in "ab")
+    save(other / "images" / "p001.jpg", np.full((48, 40, 3), 90, np.uint8))
+    for number in (0, 2):
+        (other / "images" / f"p00{number}.jpg").unlink()
+    (other / "masks" / "p001.png").write_bytes(b"")
+    (one / "masks" / "p003.png").unlink()
+    data = DataSettings(roots=(one,), also=(SourceSettings(roots=(other,)),), validation_every=2, on_bad_sample="skip")
+    with pytest.raises(DataError, match=r"data\.also: two sources have a sample called photos/p001; rename"):
+        open_source(data, SyntheticSettings())
+    result = check_data(data)
+    (finding,) = (finding for finding in result.findings if finding.kind == "same name")
+    assert finding.message == "data.also: two sources have a sample called photos/p001; rename the folder of one"
+    assert finding.severity == Severity.ERROR
+    assert finding.files == tuple(
+        root / folder / f"p001.{ending}"
+        for root in (one, other)
+        for folder, ending in (("images", "jpg"), ("masks", "png"))
+    )
+    assert [sample.name for sample in result.samples] == [
+        "photos/p000",
+        "photos/p001 (source 1)",
+        "photos/p002",
+        "photos/p003 (source 1)",
+        "photos/p001 (source 2)",
+        "photos/p003 (source 2)",
+    ]
+    first, second = (result.show(name).picture for name in finding.samples)
+    assert first.std() > 10
+    assert second.std() < 2
+    samples = {str(finding.kind): finding.samples for finding in result.findings}
+    assert samples["missing mask"] == ("photos/p003 (source 1)",)
+    assert samples["unreadable"] == ("photos/p001 (source 2)",)
+
+
+def test_a_picture_without_a_mask_takes_no_name(tmp_path):
+    one, other = (make_photos(tmp_path / name / "photos", 4) for name in "ab")
+    for number in (0, 1, 2):
+        (one / "masks" / f"p00{number}.png").unlink()
+    for path in (other / "masks" / "p003.png", other / "images" / "p003.jpg"):
+        path.unlink()
+    data = DataSettings(roots=(one,), also=(SourceSettings(roots=(other,)),), validation_every=2, on_bad_sample="skip")
+    assert len(open_source(data, SyntheticSettings()).names) == 4
+    assert not messages(check_data(data), "same name")
+
+
+def test_lists_may_name_what_training_leaves_out(few, tmp_path):
+    (few / "images" / "p001.jpg").write_bytes(b"")
+    (few / "masks" / "p002.png").unlink()
+    (tmp_path / "t.txt").write_text("p000\np001\np002\n")
+    (tmp_path / "v.txt").write_text("p003\n")
+    lists = {"train_list": tmp_path / "t.txt", "validation_list": tmp_path / "v.txt"}
+    result = check(few, on_bad_sample="skip", **lists)
+    assert not messages(result, "split")
+    assert [[result.samples[place].name for place in side] for side in result.split] == [
+        ["photos/p000"],
+        ["photos/p003"],
+    ]
+    data = DataSettings(roots=(few,), on_bad_sample="skip", image_size=(32, 32), **lists)
+    samples = open_samples(Settings(data=data))
+    names = samples.loader.source.names
+    assert [[names[place] for place in side] for side in samples.split] == [["photos/p000"], ["photos/p003"]]
+
+
+def test_a_source_with_nothing_left_is_no_reason_to_stop(few, tmp_path):
+    """Its pictures are named one by one, and lists may name them, too."""
+    listing = {"images": [{"id": 1, "file_name": "gone.png"}], "categories": [], "annotations": []}
+    (tmp_path / "coco.json").write_text(json.dumps(listing))
+    (tmp_path / "t.txt").write_text("p000\ngone\n")
+    (tmp_path / "v.txt").write_text("p003\n")
+    coco = SourceSettings(source="coco", roots=(tmp_path,), annotations="coco.json")
+    data = DataSettings(
+        roots=(few,),
+        also=(coco,),
+        on_bad_sample="skip",
+        train_list=tmp_path / "t.txt",
+        validation_list=tmp_path / "v.txt",
+    )
+    result = check_data(data)
+    assert "gone.png: no such picture" in messages(result, "unreadable")[0]
+    assert result.split == ([0], [3])
+    assert len(result.samples) == 12

@@ -188,3 +188,42 @@ def test_only_a_new_place_outside_of_the_original_is_written_to(tmp_path):
     drawn = check_data(settings, SyntheticSettings(scenes=2))
     with pytest.raises(ConfigError, match="kseg-data prepare"):
         fix_data(drawn, tmp_path / "clean")
+
+
+def test_of_copies_of_what_is_left_out_one_stays(tmp_path):
+    root = make_photos(tmp_path / "photos", 7)
+    for name in ("p003", "p005"):
+        shutil.copy(root / "images" / "p001.jpg", root / "images" / f"{name}.jpg")
+    shutil.copy(root / "images" / "p002.jpg", root / "images" / "p001.jpeg")  # so that p001 is left out
+    near = root / "images" / "p004.jpg"  # stored anew, and copied to the byte
+    Image.fromarray(read(root / "images" / "p000.jpg")).save(near, quality=60)
+    shutil.copy(near, root / "images" / "p006.jpg")
+    fixed = fix_data(check(root, validation_every=2), tmp_path / "clean")
+    assert sorted(path.name for path in (tmp_path / "clean" / "images").iterdir()) == [
+        "p000.jpg",
+        "p002.jpg",
+        "p003.jpg",
+    ]
+    assert (fixed.kept, fixed.left_out) == (3, 4)
+    assert not check(tmp_path / "clean", validation_every=2).failed
+
+
+def test_roots_stay_apart_whatever_they_are_called(tmp_path):
+    one, two, three = (make_photos(tmp_path / name, 5) for name in (Path("1", "a"), Path("2", "a"), Path("3", "a-1")))
+    for root, kept in ((one, (0, 1)), (two, (2,)), (three, (3, 4))):
+        for number in set(range(5)) - set(kept):
+            (root / "images" / f"p00{number}.jpg").unlink()
+    fixed = fix_data(check(one, two, three, validation_every=2), tmp_path / "clean")
+    assert [root.name for root in fixed.roots] == ["a-2", "a-3", "a-1"]
+    assert [len(list((root / "images").iterdir())) for root in fixed.roots] == [2, 1, 2]
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_is_none_is_no_reason_to_compress_anew(tmp_path, orientation):
+    root = make_photos(tmp_path / "photos", 2)
+    picture = root / "images" / "p000.jpg"
+    turn(picture, read(picture), orientation)
+    found = check(root, validation_every=2)
+    assert not [finding for finding in found.findings if finding.kind == "EXIF orientation"]
+    fix_data(found, tmp_path / "clean")
+    assert (tmp_path / "clean" / "images" / "p000.jpg").read_bytes() == picture.read_bytes()

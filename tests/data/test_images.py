@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -147,17 +149,23 @@ def broken_files(folder):
     png = save(folder / "whole.png", UPRIGHT).read_bytes()
     header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + png[24:29]
     huge = png[:12] + header + zlib.crc32(header).to_bytes(4, "big") + png[33:]
+    header = header.replace((60_000).to_bytes(4, "big"), (13_300).to_bytes(4, "big"))
+    large = png[:12] + header + zlib.crc32(header).to_bytes(4, "big") + png[33:]
     return {
         "truncated.jpg": (whole[: len(whole) // 2], "cannot be decoded"),
         "truncated.png": (png[: len(png) // 2], "cannot be decoded"),
         "empty.jpg": (b"", "is empty"),
         "text.jpg": (b"this is no picture at all", "not a picture"),
         "header.jpg": (whole[:10], "not a picture|cannot be decoded"),
-        "huge.png": (huge, "reduce it"),
+        "huge.png": (huge, "claims more than 175,000,000 pixels, which is the limit; reduce it"),
+        "large.png": (large, "claims more than 175,000,000 pixels"),  # Pillow itself would go on
     }
 
 
-@pytest.mark.parametrize("name", ["truncated.jpg", "truncated.png", "empty.jpg", "text.jpg", "header.jpg", "huge.png"])
+@pytest.mark.parametrize(
+    "name",
+    ["truncated.jpg", "truncated.png", "empty.jpg", "text.jpg", "header.jpg", "huge.png", "large.png"],
+)
 def test_a_broken_file_is_named_with_its_reason(tmp_path, name):
     content, reason = broken_files(tmp_path)[name]
     path = tmp_path / name
@@ -172,3 +180,39 @@ def test_one_pixel_and_missing_files_are_refused(tmp_path):
         read_picture(save(tmp_path / "a.png", np.zeros((1, 1, 3), np.uint8)))
     with pytest.raises(DataError, match=r"none\.png: .*No such file"):
         read_picture(tmp_path / "none.png")
+
+
+READ_IN_THREADS = """
+import sys, warnings
+from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from PIL import Image
+from kseg.data.images import glance, read_mask, read_picture
+
+Image.MAX_IMAGE_PIXELS = 1000  # Pillow remarks on all above, and refuses all above twice as many
+before = list(warnings.filters)
+paths = sorted(Path(sys.argv[1]).iterdir())
+assert len(paths) == 3
+with ThreadPoolExecutor(8) as threads:
+    for read in (read_picture, partial(read_mask, colours=True), lambda path: glance(path, path.read_bytes(), 8)):
+        list(threads.map(read, 100 * paths))
+assert warnings.filters == before, warnings.filters
+warnings.warn("heard", stacklevel=1)
+"""
+
+
+@pytest.mark.parametrize("option", ["default", "error"])
+def test_pillows_remarks_are_not_heard_and_all_others_are(tmp_path, option):
+    """In a process of its own, since pytest has its own mind on warnings."""
+    save(tmp_path / "large.png", UPRIGHT)  # of 1536 pixels
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    damaged = exif.tobytes()[:-6]  # in the middle of the tag
+    for name in ("a.jpg", "b.png"):
+        Image.fromarray(UPRIGHT[:20]).save(tmp_path / name, exif=damaged)
+    command = [sys.executable, "-W", option, "-c", READ_IN_THREADS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith("UserWarning: heard"), done.stderr
+    assert done.returncode == (option == "error")
+    assert "PIL" not in done.stderr

@@ -1,3 +1,7 @@
+import re
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,9 +15,69 @@ def test_a_binary_mask_may_use_1_or_255(person):
     np.testing.assert_array_equal(LabelMap(["person"]).encode(stored), [[0, 1], [1, 0]])
 
 
-def test_one_file_cannot_mix_1_and_255():
-    with pytest.raises(DataError, match=r"unknown mask values 1 \(1 pixels\).*mask_values"):
-        LabelMap(["person"]).encode(np.array([[0, 1, 255]], np.uint8))
+@pytest.mark.parametrize("ignore_class", [255, 254])
+@pytest.mark.parametrize("other", [None, "ignore", "background"])
+def test_one_file_cannot_mix_1_and_255(other, ignore_class):
+    """Nobody but the user knows whether 255 is the person there, or what is to be ignored."""
+    labels = LabelMap(["person"], other and {"other": other}, ignore_class)
+    known = r"known are 0 and 1, or 0 and 255, and this file mixes them; map all"
+    with pytest.raises(DataError, match=rf"unknown mask values 1 \(1 pixels\); {known}") as raised:
+        labels.encode(np.array([[0, 1, 255]], np.uint8))
+    assert "other" not in str(raised.value)  # which would not help
+    proposed = LabelMap(["person"], mapping_in(str(raised.value)), ignore_class)
+    np.testing.assert_array_equal(proposed.encode(np.array([[0, 1, 255]], np.uint8)), [[0, 1, 1]])
+
+
+def mapping_in(message):
+    """The first setting that a message proposes."""
+    return tomllib.loads(re.search(r"mask_values = \{.*?\}", message)[0])["mask_values"]
+
+
+@pytest.mark.parametrize(("other", "found"), [("ignore", 255), ("background", 0)])
+def test_of_a_binary_mask_other_is_what_is_neither_background_nor_person(other, found):
+    labels = LabelMap(["person"], {"other": other})
+    for stored, expected in (
+        ([0, 128, 255], [0, found, 1]),
+        ([0, 1, 7], [0, 1, found]),
+        ([0, 1, 7, 255], [0, found, found, 1]),  # in a mask of 0 and 255 with soft edges, 1 is all but nothing
+        ([0, 255], [0, 1]),
+        ([0, 1], [0, 1]),
+        ([0, 7], [0, found]),
+    ):
+        np.testing.assert_array_equal(labels.encode(np.array([stored], np.uint16)), [expected])
+
+
+@pytest.mark.parametrize("classes", [["person"], ["background", "skin", "hair"]])
+def test_the_mapping_that_is_proposed_names_all_values(classes):
+    stored = np.array([[0, 1, 9, 17]], np.uint8)
+    with pytest.raises(DataError) as raised:
+        LabelMap(classes).encode(stored)
+    proposed = LabelMap(classes, mapping_in(str(raised.value)))
+    np.testing.assert_array_equal(proposed.encode(stored), [[0, 1, 1, 1]])
+    np.testing.assert_array_equal(LabelMap(classes, {"other": "ignore"}).encode(stored), [[0, 1, 255, 255]])
+    assert 'or map the rest at once: mask_values = { "other" = "ignore" }' in str(raised.value)
+
+
+@pytest.mark.parametrize("stored", [np.arange(256)[None], np.array([[0, 77]])], ids=["many values", "many classes"])
+def test_no_mapping_is_proposed_that_would_fill_the_screen(stored):
+    with pytest.raises(DataError) as raised:
+        LabelMap(["person"] if stored.size > 2 else [f"class {number}" for number in range(40)]).encode(stored)
+    assert mapping_in(str(raised.value)) == {"other": "ignore"}
+
+
+def test_to_a_mapping_that_is_there_is_added():
+    with pytest.raises(
+        DataError, match=r'known are 0, 3; add them to mask_values, such as "9" = 1, or "ignore"; or add'
+    ):
+        LabelMap(["person"], {"0": 0, "3": 1}).encode(np.array([[0, 3, 9]], np.uint8))
+
+
+def test_the_readme_shows_what_is_said():
+    with pytest.raises(DataError) as raised:
+        LabelMap(["person"]).encode(np.full(5210, 128, np.uint8))
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"017\.png: (unknown mask values .*) \.\.\.", readme)[1]
+    assert str(raised.value).startswith(shown)
 
 
 def test_unknown_values_are_listed_with_their_pixels_most_frequent_first():
@@ -59,6 +123,7 @@ def test_a_binary_mask_may_be_mapped_too():
         ({"red": 1}, "neither a value"),
         ({"70000": 1}, "neither a value"),
         ({"1,2,300": 1}, "neither a value"),
+        ({"²,0,0": 1}, "neither a value"),
         ({"255": 2}, "is no class"),
         ({"255": "persn"}, "did you mean person"),
         ({"255": 1, "1,2,3": 1}, "mixed"),

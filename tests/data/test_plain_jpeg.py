@@ -98,10 +98,16 @@ def test_a_marker_among_the_data_at_which_libjpeg_gives_up_is_left_to_pillow(rea
         read_picture(tmp_path / "photo.jpg")
 
 
-def turned():
+def turned(orientation=6):
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     return encoded(picture(32, 48), exif=exif)
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 9])
+def test_one_that_turns_nothing_is_plain(read, orientation):
+    content = turned(orientation)
+    np.testing.assert_array_equal(read(content), by_pillow(content), strict=True)
 
 
 @pytest.mark.parametrize(

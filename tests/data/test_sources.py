@@ -161,6 +161,17 @@ def test_two_sources_may_not_call_two_samples_alike():
         Joined([Numbered("a", 2), Numbered("a", 1)], [1, 1])
 
 
+def test_where_no_sample_is_left_the_reason_is_told(tmp_path):
+    for folder, name in (("images", "a.png"), ("masks", "b.png")):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / folder / name)
+    data = DataSettings(roots=(tmp_path,), on_bad_sample="skip")
+    with pytest.raises(DataError, match=r"none of 1 samples can be used; the first: .*a\.png: has no mask"):
+        open_source(data, SyntheticSettings())
+    with pytest.raises(DataError, match=r"no sample in any source; look at data\.roots"):
+        Joined([], [])
+
+
 def test_sources_have_mappings_of_their_own(photos, tmp_path):
     more = make_photos(tmp_path / "more", 2)
     for path in (more / "masks").iterdir():

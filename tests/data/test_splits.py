@@ -54,12 +54,30 @@ def test_lists_take_names_with_or_without_folder_and_ending(lists):
         ("a/1\na/2", "a/2", r"v\.txt: a/2 is also in"),
         ("a/1", "a/9", "no sample is called a/9"),
         ("a/1", "3", "stands in several folders"),
+        ("a/1", ".", r"v\.txt: no sample is called \."),
+        ("/", "a/1", r"t\.txt: no sample is called /"),
         ("a/1", "# nothing\n", "names no sample"),
     ],
 )
 def test_lists_that_cannot_be_are_refused(lists, training, validation, message):
     with pytest.raises(DataError, match=message):
         choose_split(NAMES, set(), lists(training, validation))
+
+
+def test_lists_may_name_what_is_left_out(lists):
+    settings = lists("a/1\na/2\nb/gone.jpg\n", "a/3\nb/3\nlost\n")
+    assert choose_split(NAMES, {1, 3}, settings, skipped=["b/gone", "b/lost"]) == ([0], [2])
+    with pytest.raises(DataError, match="no sample is called b/gone"):
+        choose_split(NAMES, {1, 3}, settings)
+    with pytest.raises(DataError, match=r"v\.txt: none of the samples that it names can be used"):
+        choose_split(NAMES, {2, 3}, settings, skipped=["b/gone", "b/lost"])
+    with pytest.raises(DataError, match=r"v\.txt: b/gone is also in"):
+        choose_split(NAMES, (), lists("a/1\ngone\n", "a/3\nb/gone\n"), skipped=["b/gone"])
+
+
+def test_of_two_samples_of_one_name_the_one_that_is_there_is_meant(lists):
+    settings = lists("a/1\na/2\n", "b/3\n")
+    assert choose_split(NAMES, (), settings, skipped=["a/1", "b/3"]) == ([0, 1], [3])
 
 
 def test_an_earlier_split_is_found_by_name():

@@ -12,12 +12,13 @@ import numpy as np
 from PIL import Image
 
 from kseg.data.annotations.names import LabelNames
-from kseg.data.annotations.regions import Size
 from kseg.data.folder import titles
-from kseg.data.images import ORIENTATION, read_photo
-from kseg.data.samples import Original, View
+from kseg.data.images import read_photo
+from kseg.data.orientation import TURNED, orientation_of, turn_upright
+from kseg.data.samples import Original, Size, View
 from kseg.data.splits import Split
 from kseg.errors import ConfigError, DataError
+from kseg.palette import BACKGROUND
 from kseg.settings import DataSettings, SourceSettings
 
 Drawn = TypeVar("Drawn")
@@ -71,6 +72,8 @@ class AnnotatedSource(ABC, Generic[Drawn]):
 
     kind: ClassVar[str]
     """What ``data.source`` calls it."""
+    covers_all: ClassVar[bool] = False
+    """Whether annotations say of every pixel what it is; else, what no outline holds is background."""
 
     def __init__(self, data: DataSettings, settings: SourceSettings | None = None) -> None:
         """``settings`` say where the files are and what their labels mean; none: ``data`` itself does.
@@ -83,6 +86,8 @@ class AnnotatedSource(ABC, Generic[Drawn]):
                 "data.roots: no folder is named; give one on the command line as --data DIR, where "
                 f"DIR/{self.settings.images} holds the pictures"
             )
+        if not self.covers_all and data.class_ids[0] != BACKGROUND:
+            raise ConfigError(_complain_of_classes(self.kind, data.classes))
         self.split: Split | None = None
         self.sound = False
         self.labels = LabelNames(data.classes, self.settings.mask_values, data.ignore_class)
@@ -109,8 +114,8 @@ class AnnotatedSource(ABC, Generic[Drawn]):
             if entry.size in (None, (height, width)):
                 return Original(photo.pixels, self._draw(entry.drawn, (height, width)), photo.size)
             orientation = _orientation(entry.picture)
-            if orientation in TURNS and entry.size == (width, height):
-                turned = TURNS[orientation](self._draw(entry.drawn, (width, height)))
+            if orientation in TURNED and entry.size == (width, height):
+                turned = turn_upright(self._draw(entry.drawn, (width, height)), orientation)
                 return Original(photo.pixels, turned, photo.size)
         except DataError as error:
             raise DataError(f"{entry.file}: {entry.picture.name}: {error}") from None
@@ -185,16 +190,15 @@ def is_there(path: Path) -> bool:
 
 def _orientation(path: Path) -> int:
     with Image.open(path) as image:
-        return image.getexif().get(ORIENTATION, 1)
+        return orientation_of(image)
 
 
-TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    5: np.transpose,
-    6: lambda mask: np.rot90(mask, -1),
-    7: lambda mask: np.rot90(mask, 2).T,
-    8: np.rot90,
-}
-"""What an EXIF orientation that swaps the sides does to an array of rows (CIPA DC-008)."""
+def _complain_of_classes(kind: str, classes: Sequence[str]) -> str:
+    proposed = ", ".join(f'"{name}"' for name in (BACKGROUND, *(name for name in classes if name != BACKGROUND)))
+    return (
+        f"data.classes: {classes[0]} is class 0, which data.source = {kind} gives to all that no outline holds; "
+        f'put "{BACKGROUND}" first: classes = [{proposed}]'
+    )
 
 
 def _complain(faults: Sequence[str]) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 
 from kseg.data.annotations.annotated import AnnotatedSource, Reading
 from kseg.data.annotations.listing import Id, has_ids, read_listing
-from kseg.data.annotations.regions import Size, points, polygons, run_lengths, runs
+from kseg.data.annotations.regions import points, polygons, run_lengths, runs
+from kseg.data.samples import Size
 from kseg.errors import DataError
 
 NOTHING = np.iinfo(np.int32).max

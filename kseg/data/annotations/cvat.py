@@ -10,8 +10,9 @@ from xml.parsers import expat
 import numpy as np
 
 from kseg.data.annotations.annotated import Entry, Reading, picture_path
-from kseg.data.annotations.regions import Size, ellipse, patch, place, points, polygons, rectangle, runs
+from kseg.data.annotations.regions import ellipse, patch, place, points, polygons, rectangle, runs
 from kseg.data.annotations.shapes import Regions, Shape, ShapeSource, number
+from kseg.data.samples import Size
 from kseg.errors import DataError
 
 MARKS = {"tag", "points", "skeleton", "attribute"}

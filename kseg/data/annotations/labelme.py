@@ -11,10 +11,11 @@ import numpy as np
 from PIL import Image
 
 from kseg.data.annotations.annotated import Entry, Reading, read_json, stated_size
-from kseg.data.annotations.regions import Size, ellipse, patch, place, points, polygons, rectangle
+from kseg.data.annotations.regions import ellipse, patch, place, points, polygons, rectangle
 from kseg.data.annotations.shapes import Regions, Shape, ShapeSource
 from kseg.data.folder import by_stem
 from kseg.data.images import PICTURE_ENDINGS
+from kseg.data.samples import Size
 from kseg.errors import DataError
 
 MARKS = {"point", "points"}

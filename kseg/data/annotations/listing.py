@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kseg.data.annotations.annotated import Entry, picture_path, read_json, stated_size
-from kseg.data.annotations.regions import Size
+from kseg.data.samples import Size
 from kseg.errors import DataError
 
 Id = int | str

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kseg.data.labels import OTHER, class_id
 from kseg.errors import ConfigError, DataError, did_you_mean
+from kseg.palette import BACKGROUND
 
 CROWD = "crowd"
 """The key of ``data.mask_values`` for regions that hold many objects of a label, not drawn one by one."""
@@ -28,9 +29,10 @@ class LabelNames:
         mask_values: Mapping[str, str | int] | None = None,
         ignore_class: int = 255,
     ) -> None:
-        self.ignore_class = ignore_class
-        self.classes = ("background", *classes) if len(classes) == 1 else tuple(classes)
+        self.classes = (BACKGROUND, *classes) if len(classes) == 1 else tuple(classes)
         """By class id."""
+        self.no_object = {ignore_class, *([0] if self.classes[0] == BACKGROUND else [])}
+        """The ids of what is no object: ignored or, where there is such a class, background."""
         self._given = {key: class_id(key, value, classes, ignore_class) for key, value in (mask_values or {}).items()}
         self._other = self._given.pop(OTHER, None)
         self._ids = {name: number for number, name in enumerate(self.classes)} | self._given
@@ -47,7 +49,7 @@ class LabelNames:
         found = self._ids.get(label, self._other)
         if found is None:
             raise DataError(self._complain({label: 1}))
-        return self._crowd if crowd and found not in (0, self.ignore_class) else found
+        return self._crowd if crowd and found not in self.no_object else found
 
     def require_known(self, where: str, counts: Mapping[str, int], declared: Iterable[str] | None = None) -> None:
         """Check the labels of a whole data set against the settings.
@@ -80,7 +82,7 @@ class LabelNames:
             label + (f" ({unknown[label]})" if unknown[label] else "") + did_you_mean(label, self._ids)
             for label in by_count
         ]
-        rest = "background" if "background" in self.classes else "ignore"
+        rest = BACKGROUND if BACKGROUND in self.classes else "ignore"
         return (
             f"unknown labels {_listing(found)}; known are {', '.join(self._ids)}; "
             f'map them, such as mask_values = {{ "{by_count[0]}" = "{rest}" }}, or all of them with "other" = "{rest}"'

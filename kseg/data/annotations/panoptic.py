@@ -10,8 +10,8 @@ import numpy as np
 from kseg.data.annotations.annotated import AnnotatedSource, Entry, Reading, is_there, picture_path
 from kseg.data.annotations.listing import Id, has_ids, read_listing
 from kseg.data.annotations.names import LabelNames
-from kseg.data.annotations.regions import Size
 from kseg.data.images import read_mask
+from kseg.data.samples import Size
 from kseg.errors import DataError
 
 SHOWN = 6
@@ -84,6 +84,7 @@ class PanopticSource(AnnotatedSource[Drawn]):
     """
 
     kind = "panoptic"
+    covers_all = True
 
     def _read(self, root: Path) -> Reading[Drawn]:
         file = self._annotation_file(root, ".json")

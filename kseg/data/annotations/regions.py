@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from kseg.data.samples import Size
 from kseg.errors import DataError
-
-Size = tuple[int, int]
 
 OUTSIDE = 0.1
 """Of the longer side: a point may lie this far outside the picture, as tools leave it. Farther out, the outline is of

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from kseg.data.annotations.annotated import AnnotatedSource
-from kseg.data.annotations.regions import Size
+from kseg.data.samples import Size
 from kseg.errors import DataError
 
 
@@ -45,7 +45,7 @@ class ShapeSource(AnnotatedSource[list[Shape]]):
             try:
                 if shape.kind in self.regions:
                     mask[self.regions[shape.kind](shape.given, size)] = class_id
-                elif class_id not in (0, self.labels.ignore_class):
+                elif class_id not in self.labels.no_object:
                     raise DataError('it has no area that is known here; draw a polygon, or map its label to "ignore"')
             except DataError as error:
                 raise DataError(f"shape {number}, a {shape.kind} of {shape.label}: {error}") from None

@@ -1,7 +1,7 @@
 """All of a data set looked at in one pass, and what that says together."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +13,7 @@ from kseg.ahead import work_ahead
 from kseg.data.check.duplicates import Twin, find_twins
 from kseg.data.check.examined import Examined
 from kseg.data.check.findings import Finding, Kind, Severity
+from kseg.data.check.naming import tell_apart
 from kseg.data.check.parts import Part, Shown, open_parts
 from kseg.data.check.statistics import ClassRow, class_rows, size_statistics
 from kseg.data.splits import Split, choose_split
@@ -42,7 +43,6 @@ class Check:
         data: Its settings.
         parts: Its sources.
         samples: All of them, those that cannot be used, too, in the order of training.
-        twins: Those that are the same as earlier ones, by their places.
         split: Places of those that train and that validate; None if there can be no split.
         findings: All of them, by kind, then by sample.
     """
@@ -50,7 +50,6 @@ class Check:
     data: DataSettings
     parts: Sequence[Part]
     samples: Sequence[Examined]
-    twins: Sequence[Twin]
     split: Split | None
     findings: Sequence[Finding]
 
@@ -114,18 +113,17 @@ def check_data(
     """
     parts = open_parts(data, synthetic or SyntheticSettings())
     samples = list(track(_examine_all(parts), sum(part.count for part in parts)))
-    twins = _find_twins(samples)
     split, complaint = _split(parts, samples, data)
     findings = [
-        *(finding for part in parts for finding in part.findings),
+        *tell_apart(parts, samples),  # before what names samples, and after what lists have to find
         *(finding for sample in samples for finding in sample.findings),
-        *_of_twins(samples, twins, split),
+        *_of_twins(samples, find_same(samples), split),
         *_of_classes(samples, split, data),
         *complaint,
     ]
     order = {kind: number for number, kind in enumerate(Kind)}
     findings.sort(key=lambda finding: order[finding.kind])  # stable: files stay in their order
-    return Check(data, parts, samples, twins, split, findings)
+    return Check(data, parts, samples, split, findings)
 
 
 def _examine_all(parts: Sequence[Part]) -> Iterator[Examined]:
@@ -145,23 +143,27 @@ def _split(
             side.extend(start + place for place in places)
         start += part.count
     unusable = {place for place, sample in enumerate(samples) if not sample.usable}
+    names, skipped = [sample.name for sample in samples], [name for part in parts for name in part.skipped]
     try:
-        return choose_split([sample.name for sample in samples], unusable, data, own if any(own) else None), []
+        return choose_split(names, unusable, data, own if any(own) else None, skipped), []
     except DataError as error:
         return None, [Finding(Kind.SPLIT, Severity.ERROR, str(error))]
 
 
-def _find_twins(samples: Sequence[Examined]) -> list[Twin]:
-    """Those that are the same as others: as one that can be used, if there is one, since that is what leaks."""
+def find_same(samples: Sequence[Examined], left_out: Container[int] = ()) -> list[Twin]:
+    """Those that are the same as others: as one that can be used, if there is one, since that is what leaks.
+
+    ``left_out``: places of those that are compared with nothing. Each comes after the one it is the same as, in the
+    order in which they are compared: those that can be used are first.
+    """
     order = sorted(range(len(samples)), key=lambda place: not samples[place].usable)
-    twins = find_twins([samples[place].look for place in order])
-    named = [replace(twin, index=order[twin.index], earlier=order[twin.earlier]) for twin in twins]
-    return sorted(named, key=lambda twin: twin.index)
+    twins = find_twins([None if place in left_out else samples[place].look for place in order])
+    return [replace(twin, index=order[twin.index], earlier=order[twin.earlier]) for twin in twins]
 
 
 def _of_twins(samples: Sequence[Examined], twins: Sequence[Twin], split: Split | None) -> Iterator[Finding]:
     sides = {place: side for side in Split._fields for place in getattr(split, side, ())}
-    for twin in twins:
+    for twin in sorted(twins, key=lambda twin: twin.index):
         later, earlier = samples[twin.index], samples[twin.earlier]
         side, other_side = sides.get(twin.index), sides.get(twin.earlier)
         across = None not in (side, other_side) and side != other_side

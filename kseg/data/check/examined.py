@@ -8,9 +8,8 @@ import numpy as np
 from kseg.data.check.duplicates import Look
 from kseg.data.check.findings import Finding, Kind, Severity
 from kseg.data.labels import LabelMap
+from kseg.data.samples import Size
 from kseg.settings import DataSettings
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)

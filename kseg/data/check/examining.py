@@ -7,15 +7,16 @@ import numpy as np
 
 from kseg.data.check.contents import ENDINGS, cut_off, right_ending, type_of, unwritten
 from kseg.data.check.duplicates import SIDE, Look
-from kseg.data.check.examined import Examined, Rules, Size
+from kseg.data.check.examined import Examined, Rules
 from kseg.data.check.findings import Kind, Severity
 from kseg.data.check.listing import Pair
 from kseg.data.check.masks import class_ids, judge_mask
 from kseg.data.check.turning import lies_as_stored
 from kseg.data.folder import require_same_aspect
-from kseg.data.images import TURNED, Glance, glance, read_mask
+from kseg.data.images import Glance, glance, read_mask
 from kseg.data.labels import LabelMap
-from kseg.data.samples import Source
+from kseg.data.orientation import TURNED
+from kseg.data.samples import Size, Source
 from kseg.errors import DataError
 
 SOFT_VALUES = 20

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     TRUNCATED = "truncated"
     WRONG_TYPE = "wrong type"
     SAME_STEM = "same stem"
+    NAME = "same name"
     NO_MASK = "missing mask"
     NO_PICTURE = "orphan mask"
     ENDING = "other file"
@@ -46,6 +47,7 @@ MEANINGS = {
     Kind.TRUNCATED: "Files whose end is missing, as an interrupted copy or download leaves them.",
     Kind.WRONG_TYPE: "Files that are something else than their name says.",
     Kind.SAME_STEM: "Several files that are told apart by their endings only: which one belongs to the mask?",
+    Kind.NAME: "Samples of several sources that have one name: lists and reports could not tell them apart.",
     Kind.NO_MASK: "Pictures without a mask.",
     Kind.NO_PICTURE: "Masks without a picture.",
     Kind.ENDING: "What lies in the folders and is not used.",

@@ -4,11 +4,12 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from os import cpu_count
 from pathlib import Path
 
 from kseg.ahead import work_ahead
-from kseg.data.check.checking import AHEAD, Check
+from kseg.data.check.checking import AHEAD, Check, find_same
 from kseg.data.check.findings import Kind
 from kseg.data.check.mending import IMAGES, MASKS, Mended, leave_out, mend
 from kseg.data.check.parts import FolderPart
@@ -104,7 +105,12 @@ def _places(roots: Sequence[Path]) -> list[str]:
     if len(roots) == 1:
         return ["."]
     names = [root.absolute().name for root in roots]
-    return [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names, 1)]
+    places: list[str] = []
+    for name in names:
+        numbered = (f"{name}-{number}" for number in count(1))
+        taken = {*names, *places}
+        places.append(name if names.count(name) == 1 else next(place for place in numbered if place not in taken))
+    return places
 
 
 def _mapping(check: Check, ignored: bool) -> dict[str, str | int]:
@@ -138,8 +144,10 @@ def _left_out(check: Check) -> dict[int, str]:
             reasons[index] = str(Kind.NO_MASK)
         elif not sample.usable and not _is_turned(check, index):
             reasons[index] = ", ".join(dict.fromkeys(finding.kind for finding in sample.findings))
-    for twin in check.twins:
-        if twin.index not in reasons and twin.earlier not in reasons:
+    unfit = frozenset(reasons)
+    for twin in find_same(check.samples, unfit):
+        # what is near to one that is not copied need not be near to one that is; a copy of its bytes is
+        if twin.exact or twin.earlier not in reasons:
             same = "file" if twin.exact else "picture"
             reasons[twin.index] = f"the same {same} as {check.samples[twin.earlier].picture}"
     return reasons

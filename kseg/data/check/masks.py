@@ -8,7 +8,7 @@ from kseg.data.check.findings import Kind, Severity
 from kseg.data.fitting import place
 from kseg.data.labels import LabelMap
 from kseg.errors import DataError
-from kseg.palette import BACKGROUND
+from kseg.palette import BACKGROUND, Palette
 from kseg.settings import DataSettings
 
 TINY = 64
@@ -44,7 +44,8 @@ def judge_mask(seen: Examined, ids: np.ndarray, title: str, data: DataSettings) 
     counts = _histogram(ids)
     seen.pixels = np.append(counts[: len(data.class_ids)], counts[data.ignore_class])
     present = np.flatnonzero(seen.pixels[:-1]).tolist()
-    foreground = [class_id for class_id in present if class_id or data.class_ids[0] != BACKGROUND]
+    named = Palette.of(data.class_ids).foreground
+    foreground = [class_id for class_id in present if class_id in named]
     if not present:
         seen.add(Kind.EMPTY, Severity.WARNING, f"{title}: is ignored all over, and teaches nothing; remove the pair")
     elif not foreground:

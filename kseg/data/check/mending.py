@@ -10,9 +10,9 @@ from PIL import Image
 from kseg.data.check.contents import ENDINGS, right_ending, type_of
 from kseg.data.check.listing import Pair
 from kseg.data.check.masks import class_ids
-from kseg.data.check.turning import turn_upright
 from kseg.data.images import MASK_ENDING, glance, read_mask, read_picture
 from kseg.data.labels import LabelMap
+from kseg.data.orientation import turn_upright
 from kseg.errors import DataError
 
 IMAGES, MASKS = "images", "masks"

@@ -1,7 +1,7 @@
 """The sources of a data set as they are checked: folders by their files, all others by what they load."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ from kseg.data.check.listing import Pair, list_pairs
 from kseg.data.check.masks import class_ids
 from kseg.data.images import read_mask, read_picture
 from kseg.data.labels import LabelMap
-from kseg.data.sources import open_source
+from kseg.data.sources import open_one
 from kseg.data.splits import Split
 from kseg.errors import DataError
 from kseg.settings import DataSettings, SourceSettings, SyntheticSettings
@@ -35,6 +35,8 @@ class Part(Protocol):
     """What was found when it was opened."""
     split: Split | None
     """Its own, if it has one."""
+    skipped: Collection[str]
+    """Names of samples that its source left out when it was opened."""
 
     def examine(self, place: int) -> Examined:
         """Look at one of its samples; may be called from several threads."""
@@ -54,6 +56,7 @@ class FolderPart:
         self.count = len(listing.pairs)
         self.findings: Sequence[Finding] = listing.findings
         self.split: Split | None = None
+        self.skipped: Collection[str] = ()
 
     def examine(self, place: int) -> Examined:
         """Look at a picture and its mask."""
@@ -82,14 +85,14 @@ class LoadedPart:
     """Any other source."""
 
     def __init__(self, data: DataSettings, settings: SourceSettings, synthetic: SyntheticSettings) -> None:
-        own = {name: getattr(settings, name) for name in SourceSettings.model_fields}
-        self.source = open_source(data.model_copy(update={**own, "also": ()}), synthetic)
+        self.source = open_one(data, settings, synthetic)
         self.rules = Rules(LabelMap(data.classes, None, data.ignore_class), data, how_bad(data))
         self.count = len(self.source.names)
         self.findings: Sequence[Finding] = [
             Finding(Kind.UNREADABLE, self.rules.bad, reason, (name,)) for name, reason in self.source.skipped.items()
         ]
         self.split = self.source.split
+        self.skipped: Collection[str] = self.source.skipped.keys()
 
     def examine(self, place: int) -> Examined:
         """Look at a sample as it is loaded."""

@@ -21,8 +21,10 @@ class ClassRow(NamedTuple):
         pixels: Of all usable masks.
         share: Of all pixels.
         pictures: That show it.
-        balanced: Weight in the loss by ``training.class_weights = "balanced"``; None if it or another class is absent.
-        median: By ``"median"``.
+        balanced: About the weight in the loss by ``training.class_weights = "balanced"``. This one is of all usable
+            masks at their own size; training counts its own samples only, at the network's size. None if it or another
+            class is absent.
+        median: About that by ``"median"``, likewise.
     """
 
     name: str

@@ -1,20 +1,9 @@
 """Masks that lie on a photo as it is stored, and not as its EXIF orientation turns it."""
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
-UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: np.fliplr,
-    3: lambda stored: np.rot90(stored, 2),
-    4: np.flipud,
-    5: lambda stored: stored.swapaxes(0, 1),
-    6: lambda stored: np.rot90(stored, -1),
-    7: lambda stored: np.rot90(stored, 2).swapaxes(0, 1),
-    8: np.rot90,
-}
-"""From rows and columns as stored to the upright picture, by EXIF orientation (CIPA DC-008); 1 is upright already."""
+from kseg.data.orientation import turn_upright
 
 CLEARLY = 1.3
 """So many times better an outline must meet the photo's edges turned than as it is: on 300 real photos with right
@@ -27,11 +16,6 @@ BLUR = 1.5
 """Pixels; of a mask, so that its outline has a direction."""
 
 OUTLINE = np.ones((3, 3), np.uint8)
-
-
-def turn_upright(stored: np.ndarray, orientation: int) -> np.ndarray:
-    """An array (H, W, ...) of an EXIF orientation, as a person sees it."""
-    return np.ascontiguousarray(UPRIGHT[orientation](stored)) if orientation in UPRIGHT else stored
 
 
 def lies_as_stored(grey: np.ndarray, ids: np.ndarray, orientation: int) -> bool:

@@ -20,7 +20,7 @@ from kseg.errors import ConfigError, DataError, did_you_mean
 from kseg.settings import DataSettings, SourceSettings, TfdsSettings
 
 GREY, RGB = 1, 3
-"""Channels of masks."""
+"""Channels."""
 
 Encode = Callable[[np.ndarray, Any], np.ndarray]
 """From a decoded mask, (H, W, C), and the record's features to class ids uint8 (H, W)."""
@@ -61,12 +61,11 @@ class CatalogueSource:
         record = self._records.read(index)
         try:
             features = tf.train.Example.FromString(record).features.feature
-            picture = self._decoded(features, self._picture)
-            mask = self._decoded(features, self._mask)
+            picture = self._decoded(features, self._picture, RGB)
+            mask = self._decoded(features, self._mask, self._images[self._mask].shape[-1] or 0)
             mask = mask if self._channel is None else mask[..., self._channel : self._channel + 1]
             if picture.shape[:2] != mask.shape[:2]:
                 raise ValueError(f"a mask of {mask.shape[:2]} pixels for a picture of {picture.shape[:2]}")
-            picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == GREY else picture
             return Original.whole(picture, self._encode(mask, features))
         except (DataError, ValueError, IndexError, DecodeError, tf.errors.OpError) as error:
             raise DataError(f"{self._records.where(index)}: {getattr(error, 'message', error)}") from None
@@ -87,12 +86,15 @@ class CatalogueSource:
             raise ConfigError(f"data.tfds.mask: {self._mask} has {channels} channels, [0] to [{channels - 1}]")
         return {name: pictures[name] for name in (self._picture, self._mask)}
 
-    def _decoded(self, features: Any, name: str) -> np.ndarray:
-        """A picture of the record, (H, W, C), as TensorFlow Datasets decodes it; of an animation the first."""
-        feature = self._images[name]
+    def _decoded(self, features: Any, name: str, channels: int) -> np.ndarray:
+        """A picture of the record, (H, W, C), as TensorFlow Datasets decodes it; of an animation the first.
+
+        ``channels``: how many it is to have, 0 for those in the file. Of grey, RGB is three times the same; of RGBA,
+        what is not transparency.
+        """
         content = features[name].bytes_list.value[0]
-        kind = tf.uint16 if feature.dtype == np.uint16 else tf.uint8
-        return tf.io.decode_image(content, feature.shape[-1] or 0, kind, expand_animations=False).numpy()
+        kind = tf.uint16 if self._images[name].dtype == np.uint16 else tf.uint8
+        return tf.io.decode_image(content, channels, kind, expand_animations=False).numpy()
 
     def _values(self, data: DataSettings, settings: SourceSettings) -> Encode:
         """Masks store values, or colours."""

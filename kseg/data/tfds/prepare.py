@@ -93,7 +93,7 @@ def prepare(
         read, problems = staging.samples()
         if len(problems) == len(source.names):
             raise DataError(f"none of {len(problems)} samples can be used; the first: {next(iter(problems.values()))}")
-        split = choose_split(source.names, problems.keys(), data, source.split)
+        split = choose_split(source.names, problems.keys(), data, source.split, source.skipped)
         contents = _contents(source.names, split, read, data, order, licence, progress)
         _publish(_build(contents, staging.set), out)
         shutil.rmtree(staging.folder)

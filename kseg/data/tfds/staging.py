@@ -136,11 +136,13 @@ class Staging:
         return lambda position: Stored.parse(records.read(position)), problems
 
     def _write(self, start: int, records: Sequence[bytes], problems: Mapping[int, str]) -> None:
-        """The reasons before the samples: a chunk that is there is complete."""
+        """The reasons before the samples, those of an interrupted run too: a chunk that is there is complete."""
         file = self._file(start)
         own = {position: problems[position] for position, record in enumerate(records, start) if not record}
         if own:
             write_text(file.with_suffix(".json"), json.dumps(own))
+        else:
+            file.with_suffix(".json").unlink(missing_ok=True)
         with replacing(file) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in records:
                 writer.write(record)

@@ -20,6 +20,13 @@ def test_a_crowd_is_ignored_unless_told_and_never_more_than_its_label():
     assert names.void == 0
 
 
+def test_a_crowd_of_class_0_is_one_where_that_is_not_the_background():
+    names = LabelNames(["person", "car", "road"], {"crowd": "ignore", "void": "car"})
+    assert [names.id_of(label, crowd=True) for label in ("person", "car")] == [255, 255]
+    names = LabelNames(["background", "person"], {"sheep": "background"})
+    assert [names.id_of(label, crowd=True) for label in ("sheep", "person")] == [0, 255]
+
+
 def test_all_unknown_labels_are_listed_by_count_with_the_setting_that_maps_them():
     with pytest.raises(DataError) as raised:
         LabelNames(["person"]).require_known("set", {"cat": 2, "Person": 9, "person": 5, "dog": 0})

@@ -162,6 +162,34 @@ def test_an_unknown_set_is_no_setting(tmp_path):
         opened("oxford_iiit_pets", tmp_path)
 
 
+class ChannelsSet(tfds.core.GeneratorBasedBuilder):
+    """Grey pictures, colours, and colours with transparency."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    CHANNELS = (1, 3, 4)
+
+    def _info(self):
+        pictures = {f"picture_{count}": tfds.features.Image(shape=(None, None, count)) for count in self.CHANNELS}
+        features = {**pictures, "mask": tfds.features.Image(shape=(None, None, 1))}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        whole = np.concatenate([picture(0), picture(1)[..., :1]], axis=2)
+        pictures = {f"picture_{count}": whole[..., :count] for count in self.CHANNELS}
+        yield 0, {**pictures, "mask": np.ones((40, 56, 1), np.uint8)}
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("picture_1", [0, 0, 0]), ("picture_3", [0, 1, 2]), ("picture_4", [0, 1, 2])]
+)
+def test_a_picture_is_rgb_whatever_it_is_stored_as(tmp_path, name, channels):
+    source = opened("channels_set", tmp_path, picture=name, mask="mask", validation=None)
+    np.testing.assert_array_equal(source.load(0).picture, picture(0)[..., channels], strict=True)
+
+
 class UnreachableSet(tfds.core.GeneratorBasedBuilder):
     """A set whose pictures are where nobody answers."""
 

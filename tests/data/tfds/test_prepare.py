@@ -318,3 +318,41 @@ def test_a_full_disk_is_said_and_the_set_goes_on_with_more(album, tmp_path):
         assert contents(disk / "set") == contents(album[1])
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_reasons_of_an_interrupted_run_are_forgotten_with_it(album, tmp_path, monkeypatch):
+    """Killed between the reasons and the samples of a file; then the sample is mended."""
+    _, _, settings = album
+    loader = Loader(source_of(settings), SIZE, resize="pad", cache=False)
+
+    def encode(position):
+        if position == 1 and not mended:
+            raise DataError("p001 is broken")
+        return prepared.Stored.encode(loader.load(position), (48, 40))
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    mended = False
+    with staging.Staging(tmp_path / "staged", 12) as work:
+        work.begin("order")
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(staging, "replacing", killed)
+            work.fill(work.missing(), encode, skip=True, done=lambda _: None)
+        assert (tmp_path / "staged" / "chunk-00000.json").exists()
+        mended = True
+        work.fill(work.missing(), encode, skip=True, done=lambda _: None)
+        read, problems = work.samples()
+        assert problems == {}
+        np.testing.assert_array_equal(read(1).decode().picture, loader.load(1).picture)
+
+
+def test_lists_may_name_what_is_left_out(photos, tmp_path):
+    (photos / "images" / "p001.jpg").write_bytes(b"")
+    (photos / "masks" / "p002.png").unlink()
+    (tmp_path / "t.txt").write_text("p000\np001\np002\n")
+    (tmp_path / "v.txt").write_text("p003\n")
+    lists = {"train_list": tmp_path / "t.txt", "validation_list": tmp_path / "v.txt"}
+    split, skipped = prepare_at(photos, tmp_path / "set", on_bad_sample="skip", **lists)
+    assert skipped.keys() == {"photos/p001", "photos/p002"}
+    assert (len(split.training), len(split.validation)) == (1, 1)
