@@ -17,6 +17,15 @@ from kseg.serving.verify import Sample, Verification
 
 SMALL = {"encoder": "resnet18", "widths": (16, 16, 16, 16, 16)}
 
+KINDS = (
+    {**SMALL, "join": "combined"},
+    {**SMALL, "join": "combined", "detail": True, "num_classes": 5},
+    {**SMALL, "encoder": "resnet34", "join": "unet", "detail": True},
+    {"encoder": "resnet50", "join": "linknet", "num_classes": 2},
+    {**SMALL, "join": "unet", "norm": "group"},
+)
+"""Networks that have everything in them that networks are made of."""
+
 BINARY = Contract(("background", "person"), (64, 64))
 SEVERAL = Contract(("ground", "red", "blue", "white"), (64, 64), resize="pad", several=True)
 

@@ -2,30 +2,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from served import trained
+from served import KINDS, SMALL, trained
 
 from kseg.errors import ExportError
 from kseg.models.constants import as_constants
 from kseg.models.segmenter import build_segmenter
-
-SMALL = {"widths": (16, 16, 16, 16, 16)}
 
 
 def pixels(height, width):
     return np.random.default_rng(4).uniform(0, 255, (2, height, width, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    "network",
-    [
-        {"encoder": "resnet18", "join": "combined", **SMALL},
-        {"encoder": "resnet18", "join": "combined", "detail": True, "num_classes": 5, **SMALL},
-        {"encoder": "resnet34", "join": "unet", "detail": True, **SMALL},
-        {"encoder": "resnet50", "join": "linknet", "num_classes": 2},
-        {"encoder": "resnet18", "join": "unet", "norm": "group", **SMALL},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("network", KINDS, ids=str)
 def test_the_same_logits_as_keras(network):
     model = trained(**network)
     images = pixels(64, 96)
@@ -41,10 +29,10 @@ def test_the_same_logits_as_keras(network):
 def test_a_network_that_computes_in_bfloat16_has_the_same_weights():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        mixed = trained(encoder="resnet18", **SMALL)
+        mixed = trained(**SMALL)
     finally:
         keras.config.set_dtype_policy("float32")
-    exact = build_segmenter(encoder="resnet18", **SMALL)
+    exact = build_segmenter(**SMALL)
     exact.set_weights(mixed.get_weights())
     images = pixels(32, 32)
     np.testing.assert_allclose(
@@ -53,7 +41,7 @@ def test_a_network_that_computes_in_bfloat16_has_the_same_weights():
 
 
 def test_nothing_is_left_but_convolutions_on_constants():
-    model = trained(encoder="resnet18", **SMALL)
+    model = trained(**SMALL)
     spec = tf.TensorSpec([None, None, None, 3], tf.float32)
     graph = tf.function(as_constants(model, "bfloat16"), input_signature=[spec]).get_concrete_function().graph
     kinds = {operation.type for operation in graph.get_operations()}
@@ -66,7 +54,7 @@ def test_nothing_is_left_but_convolutions_on_constants():
 
 
 def test_pixels_of_another_number_of_channels():
-    model = trained(encoder="resnet18", channels=4, **SMALL)
+    model = trained(channels=4, **SMALL)
     images = np.random.default_rng(5).uniform(0, 255, (1, 32, 64, 4)).astype(np.float32)
     expected = model.predict(images, verbose=0)
     found = tf.function(as_constants(model))(images).numpy()

@@ -3,12 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from served import trained
+from served import KINDS, SMALL, trained
 
 from kseg.models.constants import as_constants
 from kseg.models.int8 import as_int8, ranges_of
-
-SMALL = {"widths": (16, 16, 16, 16, 16)}
 
 
 def photos(seed, height=96, width=128):
@@ -19,17 +17,7 @@ def as_graph(network):
     return tf.function(network, autograph=False, input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
 
 
-@pytest.mark.parametrize(
-    "network",
-    [
-        {"encoder": "resnet18", "join": "combined", **SMALL},
-        {"encoder": "resnet18", "join": "combined", "detail": True, "num_classes": 5, **SMALL},
-        {"encoder": "resnet34", "join": "unet", "detail": True, **SMALL},
-        {"encoder": "resnet50", "join": "linknet", "num_classes": 2},
-        {"encoder": "resnet18", "join": "unet", "norm": "group", **SMALL},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("network", KINDS, ids=str)
 def test_nearly_the_same_logits(network):
     model = trained(**network)
     for images in (photos(3), photos(4, 64, 32)):
@@ -42,7 +30,7 @@ def test_nearly_the_same_logits(network):
 
 
 def test_the_ranges_are_those_of_the_layers():
-    model = trained(encoder="resnet18", **SMALL)
+    model = trained(**SMALL)
     batches = [photos(1), photos(2, 64, 64)]
     found = ranges_of(model, batches)
     for name in (
@@ -60,7 +48,7 @@ def test_the_ranges_are_those_of_the_layers():
 
 
 def test_all_but_the_first_and_the_last_convolution_are_in_eight_bits():
-    model = trained(encoder="resnet34", join="combined", **SMALL)
+    model = trained(**(SMALL | {"encoder": "resnet34"}))
     graph = as_graph(as_int8(model, ranges_of(model, [photos(1)]))).get_concrete_function().graph
     kinds = [operation.type for operation in graph.get_operations()]
     convolutions = sum(isinstance(layer, layers.Conv2D | layers.Conv2DTranspose) for layer in model.layers)
