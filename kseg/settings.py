@@ -78,7 +78,8 @@ class DataSettings(SourceSettings):
     classes: tuple[Name, ...] = ("person",)
     """One name: that class against everything else (sigmoid). More: one name per class id (softmax)."""
     colours: dict[str, str] = {}
-    """Class name -> ``"#rrggbb"``, for all pictures of it; those not named here have kseg's own."""
+    """Class name -> ``"#rrggbb"``, for all pictures of it; those not named here have kseg's own. A first class called
+    ``background`` is not drawn, whatever its colour."""
     oversample: Share = 0.0
     """Photos with a class that fewer than this share of the photos show come more often; 0 is off."""
     ignore_class: Annotated[int, Field(ge=1, le=255)] = 255

@@ -1,7 +1,8 @@
 """A small TensorFlow Serving on loopback: the official messages over gRPC, its JSON rules over REST, and faults.
 
 Its models segment by a rule that tests can work out: ``people`` takes a pixel for a person where red (version 1) or
-green (version 2) is above 127; ``street`` takes the strongest of the three channels for the class.
+green (version 2) is above 127; ``street`` takes the strongest of the three channels for the class, ``pair`` of the
+first two.
 """
 
 import base64
@@ -24,7 +25,8 @@ HTTP_STATUS = {  # as tensorflow_serving/model_servers/http_server.cc has them
 PREDICT_PATH = re.compile(r"(?i)/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:predict")
 STATUS_PATH = re.compile(r"(?i)/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?")
 
-VERSIONS = {"people": {1: "AVAILABLE", 2: "AVAILABLE", 3: "END"}, "street": {1: "AVAILABLE"}}
+VERSIONS = {"people": {1: "AVAILABLE", 2: "AVAILABLE", 3: "END"}, "street": {1: "AVAILABLE"}, "pair": {1: "AVAILABLE"}}
+CLASSES = {"people": 1, "street": 3, "pair": 2}
 LABELS = {"people": {"stable": 1, "canary": 2}}
 STATES = {"AVAILABLE": 30, "END": 50}
 
@@ -92,7 +94,7 @@ class Fake:
         return self.tamper(outputs)
 
     def segment(self, name, version, content):
-        classes = 1 if name == "people" else 3
+        classes = CLASSES[name]
         photo = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
         if photo is None:
             return {"status": 3, "message": "not a picture — é", "mask": b"", "cutout": b"", "score": np.nan,
@@ -108,7 +110,7 @@ def expected_mask(photo, name="people", version=2):
     """The right answer to a photo (H, W, 3), RGB."""
     if name == "people":
         return np.where(photo[..., version - 1] > 127, 255, 0).astype(np.uint8)
-    return photo.argmax(axis=-1).astype(np.uint8)
+    return photo[..., : CLASSES[name]].argmax(axis=-1).astype(np.uint8)
 
 
 def png(picture):

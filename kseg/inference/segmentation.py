@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from kseg.data.fitting import Box, fit_mask, fit_picture
 from kseg.errors import DataError
 from kseg.inference.cleaning import Cleaning
+from kseg.inference.outlines import Polygon, outline, run_lengths
 from kseg.logits import SOFT
 from kseg.palette import Palette
 from kseg.pictures import overlay, with_legend
@@ -27,17 +28,6 @@ SHOWN_AT = 1024
 def black(size: tuple[int, int]) -> np.ndarray:
     """The picture of a photo that nobody will look at: uint8 (*size, 3), of no memory."""
     return np.broadcast_to(np.uint8(0), (*size, 3))
-
-
-class Polygon(NamedTuple):
-    """An outline and the outlines of the holes in it, each int32 (N, 2), x and y, not closed by its first point.
-
-    Points lie on the corners of pixels, not on their centres: the pixel in row 0 and column 0 is the square from
-    (0, 0) to (1, 1), and the area inside the outline, less its holes, is the number of pixels.
-    """
-
-    outer: np.ndarray
-    holes: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +56,8 @@ class Segmentation:
 
     def __post_init__(self) -> None:
         size, names = self.mask.shape, len(self.classes)
+        if names != 2 and not self.several:
+            raise DataError(f"{names} classes, and only one probability: that is for two; pass several=True")
         expected = {"picture": (*size, 3)}
         if self.probabilities is not None:
             expected["probabilities"] = (*size, names if self.several else 1)
@@ -145,9 +137,7 @@ class Segmentation:
             tolerance: How far, in pixels, an outline may be off for the sake of fewer points (Douglas & Peucker 1973);
                 0 keeps every corner. What shrinks to under three points is left out.
         """
-        return {
-            name: _polygons(self.mask == class_id, tolerance) for class_id, name in self._palette.foreground.items()
-        }
+        return {name: outline(self.mask == class_id, tolerance) for class_id, name in self._palette.foreground.items()}
 
     def to_coco(self, image_id: int = 1, file_name: str | None = None, start_id: int = 1) -> dict[str, Any]:
         """The photo's objects in COCO's format for ``json.dump``: ``images``, ``annotations`` and ``categories``.
@@ -238,7 +228,7 @@ class Segmentation:
             box = slice(top, top + down), slice(left, left + across)
             there = labels[box] == label
             columns, rows = np.nonzero(there.T)  # in the order of COCO's codes: down the columns
-            counts = _run_lengths((columns + left) * height + rows + top, height * width)
+            counts = run_lengths((columns + left) * height + rows + top, height * width)
             objects.append(
                 {
                     "category_id": class_id,
@@ -277,47 +267,3 @@ def _blurred(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:
     weighted = cv2.resize(weighted, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     total, weight = weighted[..., :3], weighted[..., 3:]
     return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
-
-
-def _polygons(inside: np.ndarray, tolerance: float) -> list[Polygon]:
-    """The outlines of a bool (H, W) region's parts, as ``Segmentation.polygons`` gives them."""
-    left, top, across, down = cv2.boundingRect(inside.astype(np.uint8))
-    if not across:
-        return []
-    # OpenCV's outlines run through the centres of pixels. On a mask of twice the size, each pixel being four, they pass
-    # every corner of a pixel on the inside, within half a pixel: rounding finds it.
-    doubled = inside[top : top + down, left : left + across].astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
-    contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    parents = hierarchy[0, :, 3].tolist()
-    rings = [_simplified(_corners(contour[:, 0]) + np.array([left, top]), tolerance) for contour in contours]
-    holes: dict[int, list[np.ndarray]] = {}
-    for ring, parent in zip(rings, parents, strict=True):
-        if parent >= 0 and len(ring) >= 3:
-            holes.setdefault(parent, []).append(ring)
-    return [
-        Polygon(ring, tuple(holes.get(number, ())))
-        for number, (ring, parent) in enumerate(zip(rings, parents, strict=True))
-        if parent < 0 and len(ring) >= 3
-    ]
-
-
-def _corners(contour: np.ndarray) -> np.ndarray:
-    """The corners of pixels that an outline on the doubled mask turns at: int32 (N, 2)."""
-    points = (contour + 1) // 2
-    return points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
-
-
-def _simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
-    """A ring with fewer points, nowhere further off than the tolerance: int32 (N, 2)."""
-    ring = ring.astype(np.int32)
-    return cv2.approxPolyDP(ring[:, None], tolerance, True)[:, 0] if tolerance > 0 else ring
-
-
-def _run_lengths(positions: np.ndarray, size: int) -> list[int]:
-    """COCO's run-length code of the ascending ``positions`` of ``size``: lengths outside, inside, outside, ..."""
-    last = np.flatnonzero(np.diff(positions) > 1)
-    starts = positions[np.concatenate([[0], last + 1])]
-    ends = positions[np.concatenate([last, [-1]])] + 1
-    edges = np.stack([starts, ends], axis=1).ravel()
-    counts = np.diff(edges, prepend=0, append=size).tolist()
-    return counts if counts[-1] else counts[:-1]

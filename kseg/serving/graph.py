@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from kseg.data.samples import View
+from kseg.errors import ExportError
 from kseg.logits import SOFT, log_odds
 from kseg.serving.fitting import fit_picture, place, restore_in_strips
 from kseg.serving.photo.decode import Photo, decode_photo
@@ -35,12 +36,15 @@ class Contract:
     """What a served network has to know besides its weights.
 
     Attributes:
-        classes: Names by class id, the background first.
+        classes: Names by class id; of one class, the background's first.
         image_size: Height and width of the network's input.
         resize: How photos were brought to it in training, "stretch" or "pad".
         threshold: Of one class: the probability above which a pixel belongs to it.
         max_pixels: A photo that claims more is refused from its header.
         several: Whether the network has a logit for every class id; False: one, for the class against the background.
+
+    Raises:
+        ExportError: one logit is said to tell other than two classes apart.
     """
 
     classes: tuple[str, ...]
@@ -49,6 +53,10 @@ class Contract:
     threshold: float = 0.5
     max_pixels: int = 50_000_000
     several: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != 2 and not self.several:
+            raise ExportError(f"{len(self.classes)} classes, and only one logit: that is for two; pass several=True")
 
     @property
     def view(self) -> View:

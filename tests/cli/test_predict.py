@@ -116,10 +116,11 @@ def test_overlays_backgrounds_and_cleaning_of_a_servers_answers(tmp_path, server
     np.testing.assert_array_equal(read("out/a_background.png")[..., ::-1], before)
 
 
-def test_several_classes_are_written_as_their_ids(tmp_path, server):
+@pytest.mark.parametrize(("model", "classes"), [("street", 3), ("pair", 2)])
+def test_several_classes_are_written_as_their_ids(tmp_path, server, model, classes):
     pixels = photo(tmp_path / "a.jpg")
-    assert run(server.replace("people", "street"), "a.jpg", "--out", "out").exit_code == 0
-    np.testing.assert_array_equal(read("out/a_mask.png"), pixels.argmax(axis=-1))
+    assert run(server.replace("people", model), "a.jpg", "--out", "out").exit_code == 0
+    np.testing.assert_array_equal(read("out/a_mask.png"), pixels[..., :classes].argmax(axis=-1))
 
 
 def test_equal_stems_do_not_overwrite_one_another(tmp_path, server):

@@ -3,13 +3,16 @@
 import io
 import os
 import shutil
+import subprocess
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from support import EXPORT, SMALL, kseg_train, make_photos
 
+import kseg
 from kseg.cli.answering import require_background
 from kseg.cli.predict import main
 from kseg.data.fitting import Box, restore
@@ -255,6 +258,49 @@ def test_what_is_no_model_gets_one_clear_line(trained_run, album):
             f"kseg-predict: {model}: holds neither a run nor an exported model; name a folder that kseg-train or "
             "kseg-export has written, such as runs/people-001 or models/people\n"
         )
+    assert not os.path.exists("out")
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    """A run of two classes with a logit each, of which neither is the background."""
+    home = tmp_path_factory.mktemp("street")
+    make_photos(home / "photos", 12)
+    (home / "street.toml").write_text('[data]\nclasses = ["sky", "person"]\nmask_values = { "0" = 0, "255" = 1 }\n')
+    options = ("--set", "training.epochs=1", "--set", "training.loss=ce", "--set", "data.validation_every=4")
+    done = kseg_train("street.toml", "--data", "photos", *SMALL, *options, "--run", "run", cwd=home)
+    assert done.returncode == 0, done.stderr
+    return home / "run"
+
+
+def test_two_classes_with_a_logit_each_give_ids_from_their_run_and_its_export(street, album):
+    model_dir = street.parent / "models" / "street"
+    done = subprocess.run([*EXPORT, street, "--to", model_dir], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = kseg.load(street, "float32").predict(album / PHOTOS[0])
+    assert set(np.unique(expected.mask)) == {0, 1}
+    for model in (street, model_dir):
+        segmented(model, "album/one photo.jpg", "--out", model.name, "--output", "mask", "--output", "probabilities")
+        assert all_files(model.name) == {"one photo_mask.png", "one photo_probabilities.npy"}
+        assert_nearly_equal(read(f"{model.name}/one photo_mask.png"), expected.mask)
+        probabilities = np.load(f"{model.name}/one photo_probabilities.npy")
+        np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--threshold", 0.4), "--threshold: belongs to models of one class"),
+        (("--output", "cutout"), "--output cutout: needs a background, and class 0 of this network is sky"),
+        (("--background", "blur"), "--output background: needs a background"),
+        (("--fill-holes", 0.1), "--fill-holes: needs a background"),
+    ],
+)
+def test_what_a_network_cannot_give_is_said_before_any_photo_is_read(street, album, options, message):
+    (album / "broken.jpg").write_bytes(b"")
+    result = run(street, "album", "--out", "out", *options, *EXACT)
+    assert result.exit_code == 1
+    assert message in result.stderr
     assert not os.path.exists("out")
 
 

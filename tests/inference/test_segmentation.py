@@ -374,6 +374,7 @@ def test_coverage_and_how_it_presents_itself():
         ({"probabilities": np.zeros((4, 5, 1), np.float32)}, "probabilities of shape"),
         ({"picture": np.zeros((4, 5, 3), np.float32)}, "picture of float32"),
         ({"mask": np.zeros((4, 5), np.int64)}, "mask of int64"),
+        ({"probabilities": None, "several": False}, "3 classes, and only one probability"),
     ],
 )
 def test_arrays_that_do_not_belong_together(change, message):

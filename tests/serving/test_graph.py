@@ -14,6 +14,7 @@ from served import BINARY, SEVERAL, SMALL, blobs, pixels_of, png, trained, uprig
 
 from kseg.data.fitting import fit_photo, fit_picture, place, restore
 from kseg.data.images import read_photo
+from kseg.errors import ExportError
 from kseg.logits import SOFT, decide
 from kseg.models.constants import as_constants
 from kseg.serving.graph import JUDGED_AT_ONCE, Contract, ServedNetwork
@@ -343,3 +344,8 @@ def test_two_classes_with_a_logit_each_are_ids_and_no_cutout():
     assert (mask != expected_mask(model, contract, picture)).mean() <= 1e-3
     pixels = tf.constant(picture[None, :64, :64], tf.float32)
     assert signatures["probabilities"](pixels=pixels)["probabilities"].shape[-1] == 2
+
+
+def test_one_logit_tells_two_classes_apart_and_no_more():
+    with pytest.raises(ExportError, match="3 classes, and only one logit"):
+        Contract(("ground", "red", "blue"), (64, 64))
