@@ -5,7 +5,7 @@ the highest level of a map stands for is measured on photos, and every channel o
 of the pixels themselves, and the last, stay in float32: they take little time, and everything passes through them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -76,7 +76,6 @@ def ranges_of(model: keras.Model, batches: Iterable[np.ndarray]) -> dict[str, Ra
         batches: Photos as the network sees them, at least one batch: (B, H, W, C) pixels in [0, 255] of any B, H and W.
     """
     every_part = parts_as_constants(model, "float32")
-
     pixels = tf.TensorSpec([None, None, None, model.input.shape[-1]], tf.float32)
 
     @tf.function(autograph=False, input_signature=[pixels])
@@ -104,8 +103,11 @@ def as_int8(model: keras.Model, ranges: Mapping[str, Range]) -> Network:
         ExportError: the network has a layer that is not one of kseg's.
     """
     first, last = model.layers[0].name, model.layers[-1].name
-    parts = _with_sums(list(parts_of(model)), ranges)
-    steps = [(part.name, part.inputs, *_step(part, part.name == last, ranges)) for part in parts]
+    found = list(parts_of(model))
+    # a convolution without a ReLU makes signed levels, even if it was not seen to make anything negative
+    unsigned = {part.name for part in found if ranges[part.name][0] >= 0 and (part.relu or not _in_eight(part))}
+    parts = _with_sums(found, ranges, unsigned)
+    steps = [(part.name, part.inputs, *_step(part, part.name == last, ranges, unsigned)) for part in parts]
 
     def network(pixels: tf.Tensor) -> tf.Tensor:
         made = {first: _Maps(pixels, ranges[first])}
@@ -116,11 +118,11 @@ def as_int8(model: keras.Model, ranges: Mapping[str, Range]) -> Network:
     return network
 
 
-def _with_sums(parts: list[Part], ranges: Mapping[str, Range]) -> list[Part | _Convolution]:
+def _with_sums(parts: list[Part], ranges: Mapping[str, Range], unsigned: Container[str]) -> list[Part | _Convolution]:
     """The network's parts, with every convolution that is added to something before a ReLU as one with both.
 
-    What is added has to be nowhere negative. Where it is a convolution of its own, as of a shortcut that changes the
-    size, it is raised by its least value, and the sum lowered by it.
+    What is added has to be unsigned. Where it is a convolution of its own, as of a shortcut that changes the size, it
+    is raised by its least value, and the sum lowered by it.
     """
     by_name = {part.name: part for part in parts}
     readers = {name: [part for part in parts if name in part.inputs] for name in by_name}
@@ -132,18 +134,17 @@ def _with_sums(parts: list[Part], ranges: Mapping[str, Range]) -> list[Part | _C
         free = [name for name in part.inputs if len(readers[name]) == 1 and _in_eight(by_name[name])]
         free = [name for name in free if not by_name[name].relu]
         pairs = [(name, other) for name in reversed(free) for other in part.inputs if other != name]
-        possible = [(name, other) for name, other in pairs if other in free or ranges[other][0] >= 0]
+        possible = [(name, other) for name, other in pairs if other in free or other in unsigned]
         if not possible:
             continue
         (main, other), relu = possible[0], after[0].name
         least, most = ranges[other]
-        if least < 0:
+        raised = max(0.0, -least)
+        if other in free:
             shortcut = by_name[other]
-            changed[other] = _Convolution(other, shortcut.inputs, shortcut, most - least, relu=True, raised=-least)
+            changed[other] = _Convolution(other, shortcut.inputs, shortcut, most + raised, relu=True, raised=raised)
         inputs = *by_name[main].inputs, other
-        changed[relu] = _Convolution(
-            relu, inputs, by_name[main], limit_of(ranges[relu]), relu=True, raised=min(least, 0)
-        )
+        changed[relu] = _Convolution(relu, inputs, by_name[main], limit_of(ranges[relu]), relu=True, raised=-raised)
         del changed[main], changed[part.name]
     return [changed[part.name] for part in parts if part.name in changed]
 
@@ -153,7 +154,9 @@ def _in_eight(part: Part) -> bool:
     return part.convolves and part.layer.input.shape[-1] >= FEWEST_CHANNELS
 
 
-def _step(part: Part | _Convolution, last: bool, ranges: Mapping[str, Range]) -> tuple[str, Step]:
+def _step(
+    part: Part | _Convolution, last: bool, ranges: Mapping[str, Range], unsigned: Container[str]
+) -> tuple[str, Step]:
     """The kind of numbers, "real" or "eight", that a part takes, and what it does."""
     if isinstance(part, _Convolution):
         return "eight", _convolution(part)
@@ -163,7 +166,7 @@ def _step(part: Part | _Convolution, last: bool, ranges: Mapping[str, Range]) ->
     real = operation(part, last, tf.float32)
     if isinstance(part.layer, MOVING) and part.layer.input.shape[-1] >= FEWEST_CHANNELS:
         return "eight", lambda x: x.of(real(x.plain()))
-    if isinstance(part.layer, layers.Concatenate) and all(ranges[name][0] >= 0 for name in part.inputs):
+    if isinstance(part.layer, layers.Concatenate) and all(name in unsigned for name in part.inputs):
         return "eight", lambda *parts: concatenated(parts)
     return "real", real
 

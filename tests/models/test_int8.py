@@ -71,3 +71,18 @@ def test_a_shortcut_that_is_read_elsewhere_is_added_in_floats():
     eight = tf.function(as_int8(model, ranges_of(model, [pixels])), autograph=False, input_signature=[spec])
     expected = model.predict(pixels, verbose=0)
     assert np.abs(eight(pixels) - expected).max() < 0.03 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("joined", [layers.Add, layers.Concatenate])
+def test_a_convolution_that_was_not_seen_to_make_anything_negative(joined):
+    images = keras.Input((None, None, 16))
+    x = layers.Rescaling(1 / 255)(images)
+    positive = {"kernel_initializer": keras.initializers.RandomUniform(0, 0.1, seed=1)}
+    branches = [layers.Conv2D(16, 1, **positive)(x), layers.ReLU()(layers.Conv2D(16, 1, **positive)(x))]
+    joint = layers.ReLU()(joined()(branches))
+    model = keras.Model(images, layers.Conv2D(1, 3, padding="same")(joint))
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 16)).astype(np.float32)
+    spec = tf.TensorSpec([None, None, None, 16], tf.float32)
+    eight = tf.function(as_int8(model, ranges_of(model, [pixels])), autograph=False, input_signature=[spec])
+    expected = model.predict(pixels, verbose=0)
+    assert np.abs(eight(pixels) - expected).max() < 0.03 * np.ptp(expected)
