@@ -5,6 +5,7 @@ colours; as used, it is uint8 (H, W) of class ids (see ``kseg.data.labels``).
 """
 
 import io
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -142,7 +143,7 @@ def _open(path: Path, content: bytes | None = None, draft: Draft | None = None) 
         file = path if content is None else io.BytesIO(content)
         with Image.open(file) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
+                raise Image.DecompressionBombError(f"{image.width * image.height} pixels")
             if min(image.size) < MIN_SIDE:
                 raise DataError(f"{path}: only {image.width} x {image.height} pixels; remove it")
             opened = _Opened(image, image.size, orientation_of(image))
@@ -153,8 +154,10 @@ def _open(path: Path, content: bytes | None = None, draft: Draft | None = None) 
             return opened
     except UnidentifiedImageError:
         raise DataError(f"{path}: not a picture, whatever its name says; replace or remove it") from None
-    except Image.DecompressionBombError:
-        raise DataError(f"{path}: claims more than {MAX_PIXELS:,} pixels, which is the limit; reduce it") from None
+    except Image.DecompressionBombError as error:
+        number = re.search(r"\d+", str(error))  # Pillow, refusing by itself, tells how many in its words only
+        claimed = f"{int(number[0]):,}" if number else "too many"
+        raise DataError(f"{path}: claims {claimed} pixels; the limit is {MAX_PIXELS:,}; reduce it") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on damage
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: cannot be decoded ({reason}); copy it again, or remove it") from None

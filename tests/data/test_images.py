@@ -157,8 +157,8 @@ def broken_files(folder):
         "empty.jpg": (b"", "is empty"),
         "text.jpg": (b"this is no picture at all", "not a picture"),
         "header.jpg": (whole[:10], "not a picture|cannot be decoded"),
-        "huge.png": (huge, "claims more than 175,000,000 pixels, which is the limit; reduce it"),
-        "large.png": (large, "claims more than 175,000,000 pixels"),  # Pillow itself would go on
+        "huge.png": (huge, "claims 3,600,000,000 pixels; the limit is 175,000,000; reduce it"),
+        "large.png": (large, "claims 176,890,000 pixels"),  # Pillow itself would go on
     }
 
 
