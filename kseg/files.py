@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +56,15 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def plain(content: Any) -> Any:
+    """The same for JSON and tables, which know neither NaN nor infinity: None in their place."""
+    if isinstance(content, Mapping):
+        return {key: plain(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [plain(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def flush(folder: Path) -> None:

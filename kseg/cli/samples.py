@@ -8,7 +8,7 @@ import numpy as np
 
 from kseg.data.loading import Loader, require_no_problems
 from kseg.data.pipeline import TrainingOrder
-from kseg.data.sources import open_source
+from kseg.data.sources import complain_of_none, open_source
 from kseg.data.splits import Split, choose_split, find_split
 from kseg.data.survey import class_weights, count_pixels, repeat_factors
 from kseg.errors import DataError
@@ -76,7 +76,7 @@ def _choose(loader: Loader, settings: Settings, own: Split | None, run: Run | No
             require_no_problems(problems)
         skipped |= {names[index]: reason for index, reason in problems.items()}
     if len(problems) == len(names):
-        raise DataError(f"none of {len(skipped)} samples can be used; the first: {next(iter(skipped.values()))}")
+        raise DataError(complain_of_none(list(skipped.values())))
     split = choose_split(names, problems.keys(), settings.data, own, loader.source.skipped)
     if run:
         run.write_data([names[i] for i in split.training], [names[i] for i in split.validation], skipped)

@@ -65,7 +65,7 @@ class Joined:
         self._ends = list(accumulate(len(source.names) for source in sources))
         self.split: Split | None = self._own_split()
         if not self.names:
-            raise DataError(_complain_of_none(list(self.skipped.values())))
+            raise DataError(complain_of_none(list(self.skipped.values())))
         shared = shared_names(self.names)
         if shared:
             raise DataError(complain_of_shared(shared))
@@ -106,7 +106,8 @@ def complain_of_shared(names: Sequence[str]) -> str:
     return f"data.also: two sources have a sample called {names[0]}{more}; rename the folder of one"
 
 
-def _complain_of_none(reasons: Sequence[str]) -> str:
+def complain_of_none(reasons: Sequence[str]) -> str:
+    """What to say where no sample can be used, for these reasons."""
     if not reasons:
         return "there is no sample in any source; look at data.roots, and at what they hold"
     return f"none of {len(reasons)} samples can be used; the first: {reasons[0]}"

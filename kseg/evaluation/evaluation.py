@@ -19,7 +19,7 @@ from kseg.evaluation.objects import describe_objects
 from kseg.evaluation.scores import areas, by_class, mean, over_classes
 from kseg.evaluation.statistics import interval, resample, resampled_means, resampled_sums, signed_rank_p_value
 from kseg.evaluation.thresholds import reliability, sweep
-from kseg.files import write_csv, write_text
+from kseg.files import plain, write_csv, write_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ class Evaluation:
                 "name": photo.name,
                 "height": photo.height,
                 "width": photo.width,
-                **{name: _plain(values[index]) for name, values in columns.items()},
+                **{name: plain(values[index]) for name, values in columns.items()},
             }
             for index, photo in enumerate(self.photos)
         ]
@@ -153,7 +153,7 @@ class Evaluation:
         columns["predicted_pixels"] = pixels.predicted.sum(axis=0)
         columns["photos"] = (pixels.truth > 0).sum(axis=0)
         return {
-            scored: {name: _plain(values[index].item()) for name, values in columns.items()}
+            scored: {name: plain(values[index].item()) for name, values in columns.items()}
             for index, scored in enumerate(self.scored)
         }
 
@@ -192,7 +192,7 @@ class Evaluation:
         }
         if baseline is not None:
             content["baseline"] = compare(self, baseline)
-        return _plain(content)
+        return plain(content)
 
 
 def write_evaluation(folder: Path, content: Mapping[str, Any]) -> None:
@@ -264,12 +264,3 @@ def _require_same(evaluation: Evaluation, baseline: Evaluation) -> None:
 def _with_interval(value: float, resampled: np.ndarray) -> dict[str, float]:
     low, high = interval(resampled)
     return {"value": value, "low": low, "high": high}
-
-
-def _plain(content: Any) -> Any:
-    """The same for JSON and tables, which know no NaN: None in its place."""
-    if isinstance(content, Mapping):
-        return {key: _plain(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_plain(value) for value in content]
-    return None if isinstance(content, float) and math.isnan(content) else content

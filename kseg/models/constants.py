@@ -115,19 +115,22 @@ def _convolution(part: Part, dtype: tf.DType) -> Operation:
         x = tf.nn.bias_add(tf.nn.conv2d(tf.cast(x, dtype), kernel, strides, padding), bias)
         return tf.nn.relu(x) if part.relu else x
 
-    return doubling(convolve, kernel.shape[0] - 1) if part.doubles else convolve
+    if not part.doubles:
+        return convolve
+    margin = kernel.shape[0] - 1
+    return lambda x: interleaved(convolve(widened(x, margin)), margin)
 
 
-def doubling(convolve: Operation, margin: int) -> Operation:
-    """A transposed convolution of ``folding.kernel_and_bias``'s, ``margin`` less than its kernel's height: (B, H, W, C)
-    to (B, 2H, 2W, C), by one to (B, H + margin, W + margin, 4 C)."""
-    around = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
+def widened(x: tf.Tensor, margin: int) -> tf.Tensor:
+    """With zeros around, as the convolution of a part that doubles reads them, to which ``margin`` is one less than
+    its kernel's height: (B, H, W, C) -> (B, H + 2 margin, W + 2 margin, C)."""
+    return tf.pad(x, [[0, 0], [margin, margin], [margin, margin], [0, 0]]) if margin else x
 
-    def double(x: tf.Tensor) -> tf.Tensor:
-        x = tf.nn.depth_to_space(convolve(tf.pad(x, around) if margin else x), 2)
-        return x[:, margin:-margin, margin:-margin] if margin else x
 
-    return double
+def interleaved(x: tf.Tensor, margin: int) -> tf.Tensor:
+    """What that convolution makes, its four in one side by side: (B, H + margin, W + margin, 4 C) -> (B, 2H, 2W, C)."""
+    doubled = tf.nn.depth_to_space(x, 2)
+    return doubled[:, margin:-margin, margin:-margin] if margin else doubled
 
 
 def _group_norm(layer: layers.GroupNormalization) -> Operation:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from kseg.models.constants import Network, doubling, operation, parts_as_constants
+from kseg.models.constants import Network, interleaved, operation, parts_as_constants, widened
 from kseg.models.folding import Part, kernel_and_bias, parts_of
 from kseg.models.int8_tensors import Int8, concatenated, convolve, to_int8
 
@@ -180,14 +180,10 @@ def _convolution(chosen: _Convolution) -> Step:
         options: dict[str, Any] = {"strides": part.layer.strides, "padding": part.layer.padding.upper()}
         return lambda x, added=None: convolve(x, *fixed, relu=chosen.relu, added=added, **options)
 
+    margin = kernel.shape[0] - 1
+
     def double(x: Int8) -> Int8:
-        made: list[Int8] = []
-
-        def four(plain: tf.Tensor) -> tf.Tensor:
-            made.append(convolve(x.of(plain), *fixed, relu=chosen.relu))
-            return made[0].plain()
-
-        doubled = doubling(four, kernel.shape[0] - 1)(x.plain())
-        return made[0].of(doubled)
+        four = convolve(x.of(widened(x.plain(), margin)), *fixed, relu=chosen.relu)
+        return four.of(interleaved(four.plain(), margin))
 
     return double

@@ -1,6 +1,5 @@
 """How a training ended: its best epoch's scores, kept in the run, in the experiment log, and said in two lines."""
 
-import math
 import time
 from dataclasses import asdict
 
@@ -17,15 +16,12 @@ PLACES = {"data.roots"}
 
 
 def conclude(run: Run, settings: Settings, history: list[Row]) -> str:
-    """Write ``result.json`` and the experiment log beside the run; return what to tell the user.
-
-    A score of a class that no validation picture has is null.
-    """
+    """Write ``result.json`` and the experiment log beside the run; return what to tell the user."""
     best = best_row(history, settings.training.monitor)
     if best is None:
         return f"no epoch gave a score; see {run.path}"
     origin = run.read_weights()
-    scores = {name: finite(value) for name, value in best.items() if name.startswith("val_")}
+    scores = {name: value for name, value in best.items() if name.startswith("val_")}
     run.write_result(
         {
             "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -48,8 +44,3 @@ def conclude(run: Run, settings: Settings, history: list[Row]) -> str:
         f"(from {describe(origin)})\n"
         f"network: {run.best_model}   curves: {run.curves}   {log}"
     )
-
-
-def finite(value: float) -> float | None:
-    """None for what JSON has no number for."""
-    return value if math.isfinite(value) else None

@@ -32,7 +32,7 @@ from typing import Any, Self
 from kseg import __version__
 from kseg.config import MACHINE_ONLY, difference, dump_settings, flatten, load_settings, wherever
 from kseg.errors import KsegError, TrainingError
-from kseg.files import write_csv, write_text
+from kseg.files import plain, write_csv, write_text
 from kseg.models.weights import WeightsOrigin
 from kseg.settings import Settings
 from kseg.training.checkpoint import read_history
@@ -163,8 +163,8 @@ class Run:
             return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(text)]
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write ``result.json``: the run has ended."""
-        write_text(self.result_file, json.dumps(result, indent=2, allow_nan=False) + "\n")
+        """Write ``result.json``: the run has ended. A score of a class that no picture has is null."""
+        write_text(self.result_file, json.dumps(plain(result), indent=2, allow_nan=False) + "\n")
 
     def _hold(self) -> None:
         """Create the folder and lock it; the system lets go of the lock when the process ends, however it ends."""

@@ -23,7 +23,7 @@ from kseg import __version__
 from kseg.data.fitting import fit_sample
 from kseg.data.loading import require_no_problems
 from kseg.data.samples import Source, View
-from kseg.data.sources import open_source
+from kseg.data.sources import complain_of_none, open_source
 from kseg.data.splits import Split, choose_split
 from kseg.data.tfds.prepared import LENGTHS, TRAINING, VALIDATION, Contents, Prepared, Stored, read_facts
 from kseg.data.tfds.records import lengths_of
@@ -92,7 +92,7 @@ def prepare(
             require_no_problems(problems)
         read, problems = staging.samples()
         if len(problems) == len(source.names):
-            raise DataError(f"none of {len(problems)} samples can be used; the first: {next(iter(problems.values()))}")
+            raise DataError(complain_of_none(list(problems.values())))
         split = choose_split(source.names, problems.keys(), data, source.split, source.skipped)
         contents = _contents(source.names, split, read, data, order, licence, progress)
         _publish(_build(contents, staging.set), out)
