@@ -79,7 +79,7 @@ def with_legend(picture: np.ndarray, mask: np.ndarray, palette: Palette) -> np.n
 
 
 def error_map(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, palette: Palette) -> np.ndarray:
-    """The picture in grey; right foreground green, invented red, missed blue, one class for another yellow.
+    """The picture in grey, and over it what became of the foreground, in ``error_colours``.
 
     Without a background among the classes all is foreground, right or taken for another.
     """
@@ -99,6 +99,16 @@ def error_map(picture: np.ndarray, truth: np.ndarray, prediction: np.ndarray, pa
     return shown
 
 
+def error_colours(palette: Palette) -> dict[str, Colour]:
+    """The colours that an ``error_map`` of such classes may show, by what they stand for; one for the ignored aside."""
+    colours = {"right": RIGHT}
+    if palette.background is not None:
+        colours |= {"invented": INVENTED, "missed": MISSED}
+    if len(palette.legend) > 1:
+        colours["confused"] = CONFUSED
+    return colours
+
+
 def draw_predictions(
     path: Path, pictures: np.ndarray, truths: np.ndarray, logits: np.ndarray, palette: Palette
 ) -> None:
@@ -110,12 +120,7 @@ def draw_predictions(
         "prediction": [overlay(p, m, palette) for p, m in zip(pictures, predictions, strict=True)],
         "errors": [error_map(p, t, m, palette) for p, t, m in zip(pictures, truths, predictions, strict=True)],
     }
-    errors = {"right": RIGHT}
-    if palette.background is not None:
-        errors |= {"invented": INVENTED, "missed": MISSED}
-    if len(palette.legend) > 1:
-        errors["confused"] = CONFUSED
-    _save(path, sheet(rows, _legend(palette, [*truths, *predictions]) | errors))
+    _save(path, sheet(rows, _legend(palette, [*truths, *predictions]) | error_colours(palette)))
 
 
 def draw_batch(path: Path, pictures: np.ndarray, masks: np.ndarray, palette: Palette) -> None:

@@ -17,7 +17,7 @@ from kseg.config import dump_settings
 from kseg.data.fitting import Box, fit_mask, fit_photo, restore
 from kseg.data.samples import Original, Source, View
 from kseg.data.sources import open_source
-from kseg.data.splits import read_list
+from kseg.data.splits import only_kept, read_list, with_skipped
 from kseg.errors import ConfigError, DataError
 from kseg.evaluation.counting import PhotoCounts, count_photo
 from kseg.evaluation.evaluation import Evaluation
@@ -68,7 +68,7 @@ class Examined:
         elif roots and data.also:
             source = open_source(data, settings.synthetic)
         split = split or usual
-        return cls(run, settings, data, source, split, _indices(split, source.names, kept))
+        return cls(run, settings, data, source, split, _indices(split, source, kept))
 
     def by(self, other: Path) -> Self:
         """The same samples for another run. Raises ConfigError if its classes are others."""
@@ -86,13 +86,14 @@ class Examined:
         return Original(picture, fit_mask(mask, size, Box(0, 0, *size)), size)
 
 
-def _indices(split: str, names: Sequence[str], kept: dict[str, list[str]]) -> list[int]:
+def _indices(split: str, source: Source, kept: dict[str, list[str]]) -> list[int]:
     if split == "all":
-        return list(range(len(names)))
+        return list(range(len(source.names)))
     if split not in {"training", "validation"}:
-        return read_list(Path(split), names)
+        listed = read_list(path := Path(split), with_skipped(source.names, source.skipped))
+        return only_kept(listed, range(len(source.names)), path)
     wanted = set(kept[split])
-    found = [index for index, name in enumerate(names) if name in wanted]
+    found = [index for index, name in enumerate(source.names) if name in wanted]
     if not found:
         raise DataError(
             f"none of the run's {len(wanted)} {split} samples is there; say where they are with --data, "

@@ -30,8 +30,8 @@ def choose_split(
     """
     kept = [index for index in range(len(names)) if index not in left_out]
     if settings.train_list and settings.validation_list:
-        listed = [*names, *sorted(set(skipped).difference(names))]
-        return _split_kept(listed, set(kept), settings.train_list, settings.validation_list)
+        known = with_skipped(names, skipped)
+        return _split_kept(known, set(kept), settings.train_list, settings.validation_list)
     training, validation = (set(side) - set(left_out) for side in own or Split([], []))
     free = [index for index in kept if index not in training and index not in validation]
     if free or not validation:
@@ -68,11 +68,20 @@ def split_every(count: int, every: int) -> Split:
 def _split_kept(names: Sequence[str], kept: Collection[int], training: Path, validation: Path) -> Split:
     """The lists' split, without what is not kept."""
     split = split_lists(names, training, validation)
-    sides = [[index for index in side if index in kept] for side in split]
-    for path, side in zip((training, validation), sides, strict=True):
-        if not side:
-            raise DataError(f"{path}: none of the samples that it names can be used; mend them, or name others")
-    return Split(*sides)
+    return Split(only_kept(split.training, kept, training), only_kept(split.validation, kept, validation))
+
+
+def with_skipped(names: Sequence[str], skipped: Iterable[str]) -> list[str]:
+    """What a list may name: the samples there are, at their positions, and behind them those that a source skipped."""
+    return [*names, *sorted(set(skipped).difference(names))]
+
+
+def only_kept(listed: Iterable[int], kept: Collection[int], path: Path) -> list[int]:
+    """Those of the samples that a text file names that are kept. Raises DataError if none is."""
+    found = [index for index in listed if index in kept]
+    if not found:
+        raise DataError(f"{path}: none of the samples that it names can be used; mend them, or name others")
+    return found
 
 
 def split_lists(names: Sequence[str], training: Path, validation: Path) -> Split:

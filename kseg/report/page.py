@@ -19,12 +19,12 @@ from kseg.report import charts, words
 from kseg.report.contents import Report, Shot
 from kseg.report.thumbnails import thumbnails
 
-ERROR_COLOURS = {
-    "right": pictures.RIGHT,
-    "invented": pictures.INVENTED,
-    "missed": pictures.MISSED,
-    "confused": pictures.CONFUSED,
-    "ignored": pictures.IGNORED,
+ERRORS = {
+    "right": "right",
+    "invented": "invented: found, not there",
+    "missed": "missed: there, not found",
+    "confused": "confused: one class for another",
+    "ignored": "ignored: counts nowhere",
 }
 
 FILTERS = (
@@ -87,6 +87,7 @@ def _evaluated(report: Report, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of an evaluation beyond what stands in it."""
     classes = evaluation["classes"]
     palette = Palette.of(classes, report.colours)
+    errors = pictures.error_colours(palette) | {"ignored": pictures.IGNORED}
     sweep, reliability = evaluation["thresholds"], evaluation["reliability"]
     jaccards = [photo["jaccard"] for photo in evaluation["per_photo"] if words.known(photo["jaccard"])]
     cards = {title: [_card(shot, palette) for shot in shots] for title, shots in report.galleries.items() if shots}
@@ -102,7 +103,7 @@ def _evaluated(report: Report, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "differing": {title: shown for title, shown in cards.items() if title in compared},
         "comparison": _comparison(evaluation["scores"], evaluation["baseline"]) if evaluation.get("baseline") else [],
         "class_colours": {name: as_text(colour) for name, colour in palette.legend.items()},
-        "error_colours": {name: as_text(colour) for name, colour in ERROR_COLOURS.items()},
+        "error_colours": {ERRORS[kind]: as_text(colour) for kind, colour in errors.items()},
     }
 
 

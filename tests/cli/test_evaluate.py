@@ -173,6 +173,19 @@ def test_other_photos_are_evaluated_whole_and_lists_as_they_say(trained_run, tmp
     assert [row["name"] for row in scores(tmp_path / "some")["per_photo"]] == ["photos/p001", "photos/p003"]
 
 
+def test_a_list_may_name_what_the_source_skips(trained_run, tmp_path):
+    photos = make_photos(tmp_path / "other", 4)
+    (photos / "masks" / "p002.png").unlink()
+    copy = changed(trained_run, tmp_path / "run", f'data.roots=["{photos}"]', 'data.on_bad_sample="skip"')
+    (tmp_path / "some.txt").write_text("p001\np002\n")
+    assert run(copy.path, "--split", tmp_path / "some.txt", "--out", tmp_path / "some").exit_code == 0
+    assert names(tmp_path / "some") == ["other/p001"]
+    (tmp_path / "some.txt").write_text("p002\n")
+    refused = run(copy.path, "--split", tmp_path / "some.txt", "--out", tmp_path / "none")
+    assert refused.exit_code == 1
+    assert f"{tmp_path / 'some.txt'}: none of the samples that it names can be used" in refused.stderr
+
+
 @pytest.fixture
 def mixed(trained_run, tmp_path):
     """A run that knows four drawn scenes beside its photos, the last of them for validation."""

@@ -229,6 +229,17 @@ def test_many_classes(report_of, evaluation_of):
     assert "class0, class1, class2 and 18 more" in page.text
 
 
+@pytest.mark.parametrize(
+    ("classes", "absent"),
+    [(("background", "a"), {"confused"}), (("background", "a", "b"), set()), (("sky", "a"), {"invented", "missed"})],
+)
+def test_the_legend_has_the_errors_that_such_classes_can_have(report_of, evaluation_of, classes, absent):
+    html = render(report_of(evaluation=evaluation_of(classes=classes)))
+    kinds = {"right", "invented", "missed", "confused", "ignored"}
+    legend = html.split("<li>Errors:</li>")[1].split("</ul>")[0]
+    assert {kind for kind in kinds if f"{kind}:" in legend or f"{kind}</li>" in legend} == kinds - absent
+
+
 def test_shares_of_the_confusion_are_of_the_true_class(report_of, evaluation_of):
     evaluation = evaluation_of() | {"confusion": [[995, 5], [30, 10]]}
     shares = re.findall(r'<td style="--share: ([^"]*)"[^>]*>([^<]*)<', render(report_of(evaluation=evaluation)))
