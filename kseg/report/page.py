@@ -26,6 +26,7 @@ ERRORS = {
     "confused": "confused: one class for another",
     "ignored": "ignored: counts nowhere",
 }
+"""What stands in the legend for what ``pictures.error_colours`` tells apart."""
 
 FILTERS = (
     words.area,

@@ -237,7 +237,7 @@ def test_the_legend_has_the_errors_that_such_classes_can_have(report_of, evaluat
     html = render(report_of(evaluation=evaluation_of(classes=classes)))
     kinds = {"right", "invented", "missed", "confused", "ignored"}
     legend = html.split("<li>Errors:</li>")[1].split("</ul>")[0]
-    assert {kind for kind in kinds if f"{kind}:" in legend or f"{kind}</li>" in legend} == kinds - absent
+    assert {kind for kind in kinds if kind in legend} == kinds - absent
 
 
 def test_shares_of_the_confusion_are_of_the_true_class(report_of, evaluation_of):
