@@ -27,8 +27,8 @@ class TrainingOrder:
     """Which sample stands at each position of the endless training stream.
 
     The stream is one shuffled pass over all samples after the other. The order within pass ``e`` and the seed of each
-    sample's augmentation there are functions of (seed, e, index) alone, so that training can begin at any position,
-    and two machines agree on it without talking.
+    sample's augmentation there are functions of (seed, e, its place among the samples) alone, so that training can
+    begin at any position, two machines agree on it without talking, and what else the source holds does not matter.
 
     A sample of weight w comes w times a pass on average: in every pass floor(w) or ceil(w) times, by systematic
     sampling (Madow 1949), so that all passes are equally long.
@@ -52,7 +52,7 @@ class TrainingOrder:
             shuffled, seed = self.one_pass(number)
 
             def with_seeds(pairs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return pairs[:, 0], sample_seeds(seed, pairs)
+                return tf.gather(self.indices, pairs[:, 0]), sample_seeds(seed, pairs)
 
             return tf.data.Dataset.from_tensor_slices(shuffled).batch(BLOCK).map(with_seeds).unbatch()
 
@@ -60,7 +60,7 @@ class TrainingOrder:
         return tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(within)
 
     def one_pass(self, number: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-        """A pass, by its number: int64 (length, 2) of index, and how often it came before; and its seed, int64 ()."""
+        """A pass, by its number: places in ``indices`` and how often each came before, int64 (length, 2); its seed."""
         # Of int64 in every case: the same number of another type would give another seed.
         seed = tf.random.experimental.stateless_fold_in([self.seed, 0], tf.cast(number, tf.int64))
         # Not index_shuffle, which needs no list in memory: it was found to know only some 256 orders.
@@ -68,12 +68,13 @@ class TrainingOrder:
         return shuffled, tf.random.stateless_uniform((), seed, None, None, tf.int64)
 
     def _once_or_more(self, seed: tf.Tensor) -> tf.Tensor:
-        """The samples of a pass, not shuffled yet: int64 (length, 2) of index, and how often it came before."""
+        """The samples of a pass, not shuffled yet: int64 (length, 2) of place, and how often it came before."""
         marks = tf.floor(self.ends + tf.random.stateless_uniform((), seed, dtype=tf.float64))
         marks = tf.concat([[0.0], tf.cast(marks, tf.float64)], 0)
         times = tf.cast(marks[1:] - marks[:-1], tf.int64)
         first = tf.repeat(tf.cumsum(times, exclusive=True), times)
-        return tf.stack([tf.repeat(self.indices, times), tf.range(self.length, dtype=tf.int64) - first], axis=1)
+        places = tf.repeat(tf.range(len(self.indices), dtype=tf.int64), times)
+        return tf.stack([places, tf.range(self.length, dtype=tf.int64) - first], axis=1)
 
     def batch(self, step: int, batch_size: int) -> list[int]:
         """The samples, by index, that training step ``step`` (from 0) works on."""
@@ -83,7 +84,7 @@ class TrainingOrder:
 def sample_seeds(pass_seed: Seeds, pairs: Seeds) -> Seeds:
     """The seeds, int64 (N, 2), of samples' augmentation in a pass of this seed, int64 ().
 
-    ``pairs``, int64 (N, 2): index, and how often it came before in the same pass, and was augmented in another way.
+    ``pairs``, int64 (N, 2): place, and how often it came before in the same pass, and was augmented in another way.
     TensorFlow scrambles a seed before it draws by it, so that seeds side by side have nothing in common.
     """
     return pairs + pass_seed * np.array([0, 1])

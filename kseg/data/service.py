@@ -114,7 +114,7 @@ class InputServer:
                     pairs, seed = (part.numpy() for part in self._order.one_pass(number))
                 seeds = sample_seeds(seed, pairs)
                 kept = {other: self._passes[other] for other in self._passes if abs(other - number) == 1}
-                self._passes = {**kept, number: (pairs[:, 0], seeds)}
+                self._passes = {**kept, number: (self._order.indices[pairs[:, 0]], seeds)}
             return self._passes[number]
 
 

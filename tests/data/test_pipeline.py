@@ -158,6 +158,14 @@ def test_every_pass_is_equally_long(weights):
         times_in_passes(weights, 5)
 
 
+def test_what_else_the_source_holds_changes_neither_order_nor_augmentation():
+    """So that skipped samples, and such as come to a folder before a run is resumed, change no bit of a training."""
+    alone, among = (list(TrainingOrder(at, 5).from_position(0).take(30)) for at in (range(len(INDICES)), INDICES))
+    for (place, seed), (index, other) in zip(alone, among, strict=True):
+        assert INDICES[int(place)] == int(index)
+        assert seed.numpy().tolist() == other.numpy().tolist()
+
+
 def test_a_sample_that_comes_again_in_a_pass_is_augmented_in_another_way():
     seeds = {}
     for index, seed in TrainingOrder(range(3), 3, [4.0, 1.0, 2.0]).from_position(0).take(7):
